@@ -1,0 +1,1 @@
+"""How the weights are judged: tasks, engines, metrics."""

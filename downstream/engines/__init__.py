@@ -1,0 +1,1 @@
+"""Engines: what trains and evaluates a task."""

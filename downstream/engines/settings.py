@@ -1,0 +1,103 @@
+"""What the segmentation engine can be told: one block for each profile of a task. Imports no torch."""
+
+from fractions import Fraction
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from models.config import PositiveInt, Rate, Settings
+
+PositiveFloat = Annotated[float, Field(gt=0)]
+
+
+def _read_ratio(value: object) -> object:
+    return float(Fraction(value)) if isinstance(value, str) else value
+
+
+Ratio = Annotated[float, BeforeValidator(_read_ratio), Field(gt=0)]
+"""A positive number that may be written as a fraction: "384/896"."""
+
+
+class AdapterSettings(Settings):
+    """Sizes of the ViT-Adapter; the defaults are the released segmentation model's."""
+
+    conv_planes: PositiveInt = 64
+    num_points: PositiveInt = 4
+    num_heads: PositiveInt = 24
+    value_ratio: PositiveFloat = 0.5
+    ffn_ratio: PositiveFloat = 0.25
+    injector_scale_init: float = 1e-6
+    num_extra_extractors: int = 2
+
+
+class HeadSettings(Settings):
+    """Sizes of the Mask2Former head."""
+
+    channels: PositiveInt
+    num_queries: PositiveInt
+    num_encoder_layers: PositiveInt
+    num_decoder_layers: PositiveInt
+    num_heads: PositiveInt
+    ffn_dim: PositiveInt
+    num_points: PositiveInt
+    """Points of a mask that the losses look at."""
+    no_object_weight: PositiveFloat = 0.1
+
+
+class GeometrySettings(Settings):
+    """Sizes of pictures on their way in, in pixels."""
+
+    crop_px: PositiveInt
+    """Side of the square that the model sees."""
+    stride_px: PositiveInt
+    """Step of the sliding window."""
+    scale_px: tuple[PositiveInt, PositiveInt]
+    """Longest and shortest side a picture is resized to, its aspect kept."""
+    size_divisor: PositiveInt
+    """Test pictures are stretched so that both sides are multiples of it."""
+    test_ratios: tuple[Ratio, ...]
+    """Scales of the multi-scale test, relative to `scale_px`."""
+    train_ratio: tuple[Ratio, Ratio]
+    """Range of the random resize in training, relative to `scale_px`."""
+    max_class_share: Rate
+    """A training crop in which one class covers more than this is drawn again."""
+
+    @model_validator(mode="after")
+    def _crop_is_whole_patches(self) -> Self:
+        if self.crop_px % 32:
+            raise ValueError(f"crop_px {self.crop_px} is not a multiple of 32")
+        return self
+
+
+class TrainingSettings(Settings):
+    """The fine-tuning recipe."""
+
+    iterations: PositiveInt
+    batch_size: PositiveInt
+    """Pictures in one optimiser step, over all devices."""
+    micro_batch_size: PositiveInt
+    """Pictures at once on one device; the rest is accumulated."""
+    lr: PositiveFloat
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    weight_decay: float
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
+    warmup_iterations: int
+    warmup_start: PositiveFloat = 1e-6
+    """Share of `lr` that the warm-up begins with."""
+    max_grad_norm: PositiveFloat | None = None
+    drop_path_rate: Rate
+    drop_activations: bool
+    """Recompute activations in the backward pass."""
+    state_interval: PositiveInt
+    """Iterations between two states that a resumed run starts from."""
+
+
+class SegmentationProfile(Settings):
+    """Everything that a profile of a segmentation task fixes."""
+
+    size: str
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    geometry: GeometrySettings
+    adapter: AdapterSettings = AdapterSettings()
+    head: HeadSettings
+    training: TrainingSettings

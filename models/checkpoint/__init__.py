@@ -1,0 +1,1 @@
+"""Checkpoints: reading, naming, loading and saving."""

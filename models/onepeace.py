@@ -1,0 +1,73 @@
+"""OnePeace: one adapter for each modality and the encoder they share."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.batch import Tokens
+from models.config import ModelConfig
+from models.encoder import FusionEncoder
+from models.modalities import load_modality
+
+INITIAL_TEMPERATURE = 0.07
+MAX_LOGIT_SCALE = 100.0
+
+
+class OnePeace(nn.Module):
+    """The model of one size, with the modalities its config lists.
+
+    Source: arXiv 2305.11172.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.adapters = nn.ModuleDict(
+            {name: load_modality(name).build_adapter(options, config) for name, options in config.modalities.items()}
+        )
+        self.encoder = FusionEncoder(config)
+        dim = config.embed_dim
+        names = config.modalities if config.has_projection else ()
+        self.projections = nn.ModuleDict({name: nn.Linear(dim, dim) for name in names})
+        if config.has_projection:
+            self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
+
+    def encode(self, inputs: Mapping[str, Any]) -> dict[str, Tokens]:
+        """Give features by modality for one batch, all its modalities fused in one sequence.
+
+        Args:
+            inputs: by modality, what its adapter takes.
+        """
+        encoded: dict[str, Tokens] = self.encoder({name: self.adapters[name](value) for name, value in inputs.items()})
+        return encoded
+
+    def embed(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Give (batch, dim) unit vectors by modality, comparable across modalities; each is encoded for itself."""
+        return {name: self._project(name, self.encode({name: value})[name]) for name, value in inputs.items()}
+
+    def _project(self, name: str, tokens: Tokens) -> Tensor:
+        return functional.normalize(self.projections[name](tokens.features[:, 0]), dim=1)
+
+
+def build_model(config: ModelConfig, *, seed: int) -> OnePeace:
+    """Build a model with fresh weights that depend on the seed alone; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = OnePeace(config)
+        model.apply(_initialise)
+    return model
+
+
+def _initialise(module: nn.Module) -> None:
+    """Start linear maps and embeddings as the published code does: normal, deviation 0.02, biases zero."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        with torch.no_grad():
+            module.weight[module.padding_idx].zero_()

@@ -1,0 +1,1 @@
+"""The memory of the suite: published numbers, recorded results, verdicts, tables."""

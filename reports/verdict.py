@@ -1,0 +1,273 @@
+"""Hold a measured number against a published or an accepted one, and say in one of four words how they stand.
+
+Only numbers over the same samples, protocol, profile and model size are compared. With the same weights and the same
+data the gap must stay within the larger of half the printed digit and 0.1 points: `match`, or `off` on either side.
+Retrained weights are judged on one side: the number is `within sampling error` when its 95 % interval reaches the
+published one or lies on the better side of it. A number that is not finite is `off`, whatever it would have been
+compared by; nothing matches it.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from reports.record import Comparison, MetricValue, Profile, Record, Verdict
+from reports.target import Target
+
+__all__ = [
+    "Measured",
+    "Verdict",
+    "compare",
+    "compare_record",
+    "compare_with_accepted",
+    "exit_code",
+    "measured_of",
+    "select_targets",
+    "worst",
+]
+
+TOLERANCE = 0.1  # points; the authors' own second run of one checkpoint moved 0.03
+SLACK = 1e-9  # binary rounding of decimal digits
+SEVERITY = (Verdict.MATCH, Verdict.WITHIN_SAMPLING_ERROR, Verdict.NOT_COMPARABLE, Verdict.OFF)
+
+EXIT_DONE, EXIT_REGRESSION, EXIT_NOT_COMPARABLE = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measured number with what decides whether it may be compared."""
+
+    task: str
+    dataset: str
+    dataset_version: str
+    split: str
+    profile: Profile
+    model_size: str
+    setting: str
+    protocol: str
+    metric: MetricValue
+
+
+def measured_of(record: Record, metric: MetricValue) -> Measured:
+    """Take out of a record what decides whether one of its metrics may be compared."""
+    return Measured(
+        task=record.task,
+        dataset=record.dataset,
+        dataset_version=record.data.version,
+        split=record.split,
+        profile=record.profile,
+        model_size=record.model_size,
+        setting=record.setting,
+        protocol=record.protocol,
+        metric=metric,
+    )
+
+
+def compare(measured: Measured, target: Target, *, same_weights: bool, full_data: bool) -> Comparison:
+    """Hold one measured number against one published number.
+
+    Args:
+        measured: ours.
+        target: theirs.
+        same_weights: whether ours came from the published weights; False for weights trained again.
+        full_data: whether ours is over every sample of the split.
+    """
+    difference = next(_differences(measured, target, full_data=full_data), None)
+    gap: float | None = None
+    if difference is not None:
+        verdict, reason = Verdict.NOT_COMPARABLE, difference
+    elif not math.isfinite(measured.metric.value):
+        verdict, reason = Verdict.OFF, f"ours is {measured.metric.value}, which is no number and matches none"
+    else:
+        gap = measured.metric.value - target.value
+        judge = _judge_same_weights if same_weights else _judge_retrained
+        verdict, reason = judge(measured.metric, target)
+        gap = None if verdict is Verdict.NOT_COMPARABLE else gap
+    return Comparison(
+        target_id=target.id,
+        metric=measured.metric.name,
+        published=target.value,
+        printed=target.printed,
+        source=target.source,
+        gap=gap,
+        verdict=verdict,
+        reason=reason,
+        profile=measured.profile,
+        direction=target.direction,
+    )
+
+
+def compare_record(
+    record: Record, targets: Iterable[Target], *, same_weights: bool, full_data: bool | None = None
+) -> Record:
+    """Give the record with every metric held against the published numbers that stand nearest to it.
+
+    Args:
+        record: with any comparisons; they are replaced.
+        targets: of the task.
+        same_weights: whether the published weights were used.
+        full_data: whether every sample of the split was seen; taken from `record.data` if not given.
+    """
+    full = record.data.is_complete if full_data is None else full_data
+    comparisons = tuple(
+        compare(measured_of(record, metric), target, same_weights=same_weights, full_data=full)
+        for metric, target in select_targets(record, targets)
+    )
+    return record.model_copy(update={"comparisons": comparisons})
+
+
+def select_targets(record: Record, targets: Iterable[Target]) -> tuple[tuple[MetricValue, Target], ...]:
+    """Pair each metric with the published numbers of that task and metric that differ least from it in protocol.
+
+    Several of them only if none differs at all, as when a number was published twice; of equally distant ones
+    the first that shares the protocol's variant.
+    """
+    pool = [target for target in targets if target.task == record.task]
+    pairs: list[tuple[MetricValue, Target]] = []
+    for metric in record.metrics:
+        ranked = sorted(
+            (
+                (_distance(measured_of(record, metric), target), target)
+                for target in pool
+                if target.metric == metric.name
+            ),
+            key=lambda item: item[0],
+        )
+        exact = [target for distance, target in ranked if distance == (0, False)]
+        pairs += [(metric, target) for target in exact or [target for _, target in ranked[:1]]]
+    return tuple(pairs)
+
+
+def compare_with_accepted(record: Record, baseline: Record, *, tolerance: float = 0.0) -> tuple[Comparison, ...]:
+    """Hold every metric of the last accepted record against the same metric of this one.
+
+    Args:
+        record: ours, now.
+        baseline: the accepted one.
+        tolerance: points that the number may move; 0 asks for the same digits.
+    """
+    difference = _baseline_difference(record, baseline)
+    return tuple(
+        _compare_accepted(record, accepted, difference=difference, tolerance=tolerance, run_id=baseline.run_id)
+        for accepted in baseline.metrics
+    )
+
+
+def exit_code(comparisons: Iterable[Comparison]) -> int:
+    """Say what a command that made these comparisons exits with.
+
+    Worse than the last accepted number is a regression, 1. Off the paper is a finding, which the table says: 0. An
+    improvement is 0. What could not be compared, NaN among it, is 3, except a mini record beside the paper, which was
+    never meant to be.
+    """
+    listed = list(comparisons)
+    if any(c.against == "accepted" and c.verdict is Verdict.OFF and not c.is_better for c in listed):
+        return EXIT_REGRESSION
+    if any(c.gap is None and (c.against, c.profile) != ("paper", "mini") for c in listed):
+        return EXIT_NOT_COMPARABLE
+    return EXIT_DONE
+
+
+def worst(comparisons: Sequence[Comparison]) -> Verdict | None:
+    """Find the worst verdict; None where nothing was compared."""
+    return max((c.verdict for c in comparisons), key=SEVERITY.index, default=None)
+
+
+def _differences(measured: Measured, target: Target, *, full_data: bool) -> Iterator[str]:
+    if measured.profile != "paper":
+        yield f"profile {measured.profile!r} is not the paper's"
+    yield from _protocol_differences(measured, target)
+    n, expected = measured.metric.n, target.num_samples
+    if n is None:
+        yield "nobody says over how many samples ours is"
+    elif expected is not None and n != expected:
+        yield f"{n} samples against {expected}"
+    if not full_data:
+        yield "ours does not cover every sample of the split"
+
+
+def _protocol_differences(measured: Measured, target: Target) -> Iterator[str]:
+    pairs = (
+        ("model size", measured.model_size, target.model_size),
+        ("task", measured.task, target.task),
+        ("data set", measured.dataset, target.dataset),
+        ("data set version", measured.dataset_version, target.dataset_version),
+        ("split", measured.split, target.split),
+        ("metric", measured.metric.name, target.metric),
+        ("unit", measured.metric.unit, target.unit),
+        ("direction", measured.metric.direction, target.direction),
+        ("setting", measured.setting, target.setting),
+        ("protocol", measured.protocol, target.protocol),
+    )
+    yield from (f"{what} {ours!r} against {theirs!r}" for what, ours, theirs in pairs if ours != theirs)
+
+
+def _distance(measured: Measured, target: Target) -> tuple[int, bool]:
+    variants = (measured.protocol.rpartition("/")[2], target.protocol.rpartition("/")[2])
+    return sum(1 for _ in _protocol_differences(measured, target)), variants[0] != variants[1]
+
+
+def _judge_same_weights(metric: MetricValue, target: Target) -> tuple[Verdict, str]:
+    tolerance = max(target.half_digit, TOLERANCE)
+    gap = metric.value - target.value
+    side = _side(gap, target)
+    if abs(gap) <= tolerance + SLACK:
+        return Verdict.MATCH, f"{side}, within the tolerance of {tolerance:g} points"
+    return Verdict.OFF, f"{side}, beyond the tolerance of {tolerance:g} points for the same weights on the same data"
+
+
+def _judge_retrained(metric: MetricValue, target: Target) -> tuple[Verdict, str]:
+    low, high = metric.ci_low, metric.ci_high
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return Verdict.NOT_COMPARABLE, "weights trained again, and ours has no sampling interval"
+    side, interval = _side(metric.value - target.value, target), f"the interval {low:.2f} to {high:.2f}"
+    reaches = high >= target.value - SLACK if target.direction == "higher" else low <= target.value + SLACK
+    if not reaches:
+        return Verdict.OFF, f"{side}, and {interval} does not reach the published {target.printed}"
+    if low - SLACK <= target.value <= high + SLACK:
+        return Verdict.WITHIN_SAMPLING_ERROR, f"{side}, and {interval} holds the published {target.printed}"
+    return Verdict.WITHIN_SAMPLING_ERROR, f"{side}, and {interval} lies wholly on the better side"
+
+
+def _side(gap: float, target: Target) -> str:
+    if gap == 0:
+        return "equal to the published number"
+    better = gap > 0 if target.direction == "higher" else gap < 0
+    return f"{abs(gap):.3g} points {'better' if better else 'worse'} than published"
+
+
+def _baseline_difference(record: Record, baseline: Record) -> str | None:
+    fields = ("task", "dataset", "split", "profile", "model_size", "setting", "protocol", "protocol_sha256")
+    pairs = [(name, getattr(record, name), getattr(baseline, name)) for name in fields]
+    pairs += [
+        (f"data {name}", getattr(record.data, name), getattr(baseline.data, name)) for name in ("n", "ids_sha256")
+    ]
+    return next((f"{name} {ours!r} against {theirs!r}" for name, ours, theirs in pairs if ours != theirs), None)
+
+
+def _compare_accepted(
+    record: Record, accepted: MetricValue, *, difference: str | None, tolerance: float, run_id: str
+) -> Comparison:
+    ours = record.find_metric(accepted.name)
+    gap: float | None = None
+    if difference is not None or ours is None:
+        verdict, reason = Verdict.NOT_COMPARABLE, difference or f"this record has no metric {accepted.name!r}"
+    elif not (math.isfinite(ours.value) and math.isfinite(accepted.value)):
+        verdict, reason = Verdict.OFF, f"ours is {ours.value}, accepted is {accepted.value}: no number to compare"
+    else:
+        gap = ours.value - accepted.value
+        verdict = Verdict.MATCH if abs(gap) <= tolerance else Verdict.OFF
+        reason = f"{gap:+.6g} points from the accepted number, tolerance {tolerance:g}"
+    return Comparison(
+        target_id=run_id,
+        metric=accepted.name,
+        published=accepted.value,
+        printed=f"{accepted.value:.2f}",
+        source="the last accepted record",
+        gap=gap,
+        verdict=verdict,
+        reason=reason,
+        against="accepted",
+        profile=record.profile,
+        direction=accepted.direction,
+    )

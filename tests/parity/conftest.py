@@ -1,0 +1,50 @@
+"""Golden cases: manifests found by their case number, and how their numbers are compared."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case: its manifest and its tensors."""
+
+    folder: Path
+    name: str
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        return json.loads((self.folder / f"{self.name}.json").read_text(encoding="utf-8"))
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        return load_file(self.folder / self.manifest["files"][part])
+
+    def input(self, name: str) -> Tensor:
+        return self.tensors("io")[f"in.{name}"]
+
+    def check(self, name: str, ours: Tensor) -> None:
+        """Compare with the stored output, at the manifest's tolerance in float32, and sharply in float64."""
+        io = self.tensors("io")
+        wide = ours.dtype == torch.float64
+        key = f"out64.{name}" if wide and f"out64.{name}" in io else f"out.{name}"
+        atol = 1e-12 if key.startswith("out64") else self.manifest["outputs"][name].get("suggested_atol", 1e-6)
+        torch.testing.assert_close(ours.detach(), io[key].to(ours.dtype), rtol=0, atol=atol)
+
+
+@pytest.fixture
+def find_cases(golden_dir: Path):
+    """Find every manifest whose name begins with a case number."""
+
+    def find(prefix: str) -> list[Case]:
+        cases = [Case(golden_dir, path.stem) for path in sorted(golden_dir.glob(f"{prefix}*.json"))]
+        assert cases, f"no golden case {prefix}* in {golden_dir}"
+        return cases
+
+    return find

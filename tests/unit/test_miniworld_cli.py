@@ -1,0 +1,111 @@
+"""The command line answers with one line and an exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from miniworld.cli import main
+
+RUN_FILE = Path(__file__).resolve().parents[2] / "miniworld" / "run.py"
+SMALL = ["--training", "2", "--validation", "1", "--size", "64x48"]
+
+
+def _run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [sys.executable, str(RUN_FILE), *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_the_path_goes_to_stdout_and_the_log_to_stderr(tmp_path: Path) -> None:
+    done = _run("out", *SMALL, cwd=tmp_path)
+    written = Path("out") / "ADEChallengeData2016"
+    assert (done.returncode, done.stdout) == (0, f"{written}\n")
+    assert done.stderr == f"wrote {written}\n"
+    assert (tmp_path / written / "miniworld.json").is_file()
+
+
+def test_a_user_error_is_one_line_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "ADEChallengeData2016").mkdir()
+    (tmp_path / "ADEChallengeData2016" / "mine.txt").write_text("precious")
+    done = _run(str(tmp_path), *SMALL, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "OUT"),
+        (["out", "--size", "64"], "'64' is no size"),
+        (["out", "--layout", "ade2k"], "ade2k"),
+        (["out", "--trainings"], "--trainings"),
+    ],
+)
+def test_a_wrong_argument_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    stderr = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert stderr.startswith("error: ")
+    assert message in stderr
+    assert stderr.count("\n") == 1
+
+
+def test_a_wrong_number_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--seed", "-3"]) == 2
+    assert "seed is -3" in capsys.readouterr().err
+
+
+def test_a_missing_preview_folder_is_exit_code_4_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "out"), *SMALL, "--preview", str(tmp_path / "no" / "sheet.png")]) == 4
+    assert "does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_preview_of_another_kind_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "out"), *SMALL, "--preview", str(tmp_path / "sheet.tiff")]) == 2
+    assert "no .png file" in capsys.readouterr().err
+
+
+def test_the_traceback_is_shown_when_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--seed", "-3", "--traceback"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_preview_is_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sheet = tmp_path / "sheet.png"
+    assert main([str(tmp_path / "out"), *SMALL, "--preview", str(sheet)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out' / 'ADEChallengeData2016'}\n"
+    with Image.open(sheet) as image:
+        assert image.mode == "RGB"
+        assert image.width > 2 * 2 * 256
+
+
+def test_help_answers_from_any_folder(tmp_path: Path) -> None:
+    done = _run("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--preview" in done.stdout
+
+
+def test_the_package_needs_neither_torch_nor_openmmlab() -> None:
+    code = "import sys, miniworld.cli; print({'torch', 'mmengine', 'mmcv', 'mmseg', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=RUN_FILE.parents[1], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "set()\n"
