@@ -43,7 +43,8 @@ def _first_fault(error: ValidationError, known: Iterable[str]) -> str:
     if fault["type"] == "extra_forbidden":
         return unknown_name("key", str(fault["loc"][-1]), known)
     value = "" if fault["type"] == "missing" else f" {fault['input']!r}"
-    return f"{key}{value}: {fault['msg']}".removeprefix(": ")
+    message = fault["msg"].removeprefix("Value error, ")
+    return message if fault["type"] == "value_error" else f"{key}{value}: {message}".removeprefix(": ")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

@@ -58,11 +58,11 @@ def build_model(config: ModelConfig, *, seed: int) -> OnePeace:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = OnePeace(config)
-        model.apply(_initialise)
+        model.apply(initialise)
     return model
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """Start linear maps and embeddings as the published code does: normal, deviation 0.02, biases zero."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)

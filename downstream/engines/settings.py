@@ -1,6 +1,8 @@
 """What the segmentation engine can be told: one block for each profile of a task. Imports no torch."""
 
+from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -61,6 +63,8 @@ class GeometrySettings(Settings):
     """Range of the random resize in training, relative to `scale_px`."""
     max_class_share: Rate
     """A training crop in which one class covers more than this is drawn again."""
+    has_photometric_distortion: bool = True
+    """Random brightness, contrast, saturation and hue in training."""
 
     @model_validator(mode="after")
     def _crop_is_whole_patches(self) -> Self:
@@ -91,6 +95,12 @@ class TrainingSettings(Settings):
     state_interval: PositiveInt
     """Iterations between two states that a resumed run starts from."""
 
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        if not 0 <= self.warmup_iterations < self.iterations:
+            raise ValueError(f"warmup_iterations {self.warmup_iterations} is not below iterations {self.iterations}")
+        return self
+
 
 class SegmentationProfile(Settings):
     """Everything that a profile of a segmentation task fixes."""
@@ -101,3 +111,33 @@ class SegmentationProfile(Settings):
     adapter: AdapterSettings = AdapterSettings()
     head: HeadSettings
     training: TrainingSettings
+
+
+@dataclass(frozen=True)
+class SegmentationJob:
+    """One resolved run of a segmentation task."""
+
+    profile: SegmentationProfile
+    mean: tuple[float, float, float]
+    """RGB, of 8-bit values."""
+    std: tuple[float, float, float]
+    num_classes: int
+    has_views: bool
+    """Evaluate on all scales and flips instead of one view."""
+    checkpoint: Path | None
+    """Fine-tuned weights; None fine-tunes first."""
+    pretrained: Path | None
+    """Encoder weights that a fine-tuning starts from; None starts from random ones."""
+    seed: int
+    device: str
+    num_workers: int
+
+    @property
+    def view(self) -> str:
+        """`ss`, one view; `ms`, all scales and flips."""
+        return "ms" if self.has_views else "ss"
+
+    @property
+    def protocol(self) -> str:
+        """Id of the evaluation protocol, as the targets have it."""
+        return f"slide-{self.profile.geometry.crop_px}-{self.profile.geometry.stride_px}/{self.view}"

@@ -175,7 +175,7 @@ class ViTAdapter(nn.Module):
         sizes = [(part.shape[2], part.shape[3]) for part in pyramid]
         c = torch.cat([_to_tokens(part) + row for part, row in zip(pyramid, self.level_embed, strict=True)], dim=1)
         sequence = self.encoder.join({MODALITY: self.model.adapters[MODALITY](images)})
-        side = cast(ImageAdapter, self.model.adapters[MODALITY]).grid_size
+        side = cast("ImageAdapter", self.model.adapters[MODALITY]).grid_size
         c, kept = self._interact(sequence, c, grid=(side, side), sizes=sizes)
         c2, c3, c4 = (
             _to_map(part, size)
@@ -190,7 +190,7 @@ class ViTAdapter(nn.Module):
         cls, x = sequence.features[:, :1], sequence.features[:, 1:]
         kept = []
         per_interaction = len(self.encoder.layers) / len(self.interactions)
-        for number, interaction in enumerate(cast(Sequence[Interaction], self.interactions)):
+        for number, interaction in enumerate(cast("Sequence[Interaction]", self.interactions)):
             layers = range(round(number * per_interaction), round((number + 1) * per_interaction))
             x = self._run(interaction.injector, x, c, grid, sizes)
             through = self.encoder.run_layers(replace(sequence, features=torch.cat([cls, x], dim=1)), layers)

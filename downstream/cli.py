@@ -1,0 +1,230 @@
+"""Command line of the tasks: python downstream/run.py ade20k."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from downstream.config import TaskConfig, list_tasks, load_task_config
+from downstream.progress import Progress
+from downstream.provenance import ROOT
+from downstream.tasks import load_task
+from downstream.tasks.base import Plan, RunOptions
+from downstream.workplace import Workplace
+from reports.record import RECORD_FILE, Record, read_record, write_record
+from reports.store import StoreError, log_records
+from reports.table import render_table
+from reports.target import load_targets
+from reports.verdict import compare_record, exit_code
+
+EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
+EXIT_FAULT = 70  # ours: sysexits' "internal software error"; 1 means a regression
+CONFIG_FILE = "config.yaml"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run tasks; exit codes: 0 done, 1 regression, 2 usage error, 3 not comparable, 4 something is missing."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    command = shlex.join(["python", "downstream/run.py", *(sys.argv[1:] if argv is None else argv)])
+    try:
+        return _run(args, command)
+    except KeyboardInterrupt:
+        print("interrupted; go on with --resume", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+        if args.traceback:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_MISSING if isinstance(error, FileNotFoundError) else EXIT_USAGE
+    except Exception:
+        if not args.traceback:
+            print("error: this is a fault of the suite, not of your input; its traceback follows", file=sys.stderr)
+        import traceback
+
+        traceback.print_exc()
+        return EXIT_FAULT
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python downstream/run.py", description="Evaluate ONE-PEACE on the paper's benchmarks."
+    )
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups; see --list")
+    parser.add_argument("--list", action="store_true", help="name every task and group")
+    parser.add_argument("--profile", choices=("paper", "mini"), help="default: by what is named below, else mini")
+    parser.add_argument("--checkpoint", type=Path, help="fine-tuned weights to evaluate")
+    parser.add_argument("--pretrained", type=Path, help="encoder weights to fine-tune from")
+    parser.add_argument("--data-root", type=Path, help="folder that holds the data set")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation: all scales and flips")
+    parser.add_argument("--limit", type=_limit, help="judge the first N samples, or a share such as 0.1")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
+    parser.add_argument("--num-workers", type=int, default=0, help="processes that load data (default: 0)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the profile")
+    parser.add_argument("-o", "--output-dir", type=Path, default=ROOT / "runs", help="where runs are written")
+    parser.add_argument("--tracking-uri", default=f"sqlite:///{ROOT / 'mlflow.db'}", help="MLflow store")
+    parser.add_argument("--dry-run", action="store_true", help="every check that needs no compute")
+    parser.add_argument(
+        "--resume", nargs="?", const="", metavar="RUN", help="go on with a run's folder (default: the task's latest)"
+    )
+    parser.add_argument("--traceback", action="store_true", help="show tracebacks of user errors too")
+    return parser
+
+
+def _limit(text: str) -> float:
+    value = float(text)
+    if value <= 0 or (value >= 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of samples nor a share below 1")
+    return value
+
+
+def _run(args: argparse.Namespace, command: str) -> int:
+    if args.list:
+        sys.stdout.write(_list())
+        return EXIT_DONE
+    names = _expand(args.tasks)
+    options = RunOptions(
+        profile=args.profile,
+        checkpoint=args.checkpoint,
+        pretrained=args.pretrained,
+        data_root=args.data_root,
+        limit=args.limit,
+        has_views=args.tta,
+        seed=args.seed,
+        device=args.device,
+        num_workers=args.num_workers,
+        assignments=tuple(args.set),
+    )
+    plans = {name: load_task(name).plan(load_task_config(name), options) for name in names}
+    for name, plan in plans.items():
+        _announce(load_task_config(name), plan, is_dry=args.dry_run)
+    if missing := [line for plan in plans.values() for line in plan.missing]:
+        for line in missing:
+            print(f"error: missing {line}", file=sys.stderr)
+        return EXIT_MISSING
+    if args.dry_run:
+        return EXIT_DONE
+    folders = {name: _open_folder(args, name) for name in names}
+    records = [_run_task(name, options, folder, args, command) for name, folder in folders.items()]
+    return _conclude(records, folders, args, command)
+
+
+def _list() -> str:
+    configs = [load_task_config(name) for name in list_tasks()]
+    groups = sorted({group for config in configs for group in config.groups} | {"all"})
+    lines = [f"{config.task:<12} {config.title}" for config in configs]
+    return "\n".join([*lines, f"groups: {', '.join(groups)}"]) + "\n"
+
+
+def _expand(names: Sequence[str]) -> tuple[str, ...]:
+    """Turn groups into their tasks, each task once, in the order named."""
+    if not names:
+        raise ValueError("no task named. See --list.")
+    configs = {name: load_task_config(name) for name in list_tasks()}
+    groups: dict[str, list[str]] = {"all": list(configs)}
+    for name, config in configs.items():
+        for group in config.groups:
+            groups.setdefault(group, []).append(name)
+    expanded = [task for name in names for task in groups.get(name, [name])]
+    for name in expanded:
+        load_task_config(name)
+    return tuple(dict.fromkeys(expanded))
+
+
+def _announce(config: TaskConfig, plan: Plan, *, is_dry: bool) -> None:
+    """Say what is about to run; a mini run says what it is not."""
+    stream = sys.stdout if is_dry else sys.stderr
+    print(f"{config.title}, profile {plan.profile} ({plan.reason})", file=stream)
+    if plan.profile == "mini":
+        print(
+            "  MINI: a small model on a small world. Its numbers show that the road works, "
+            "and are not comparable with the paper's.",
+            file=stream,
+        )
+    if is_dry:
+        for name, value in plan.facts.items():
+            print(f"  {name:<12} {value}", file=stream)
+
+
+def _open_folder(args: argparse.Namespace, task: str) -> Path:
+    """Make a new run's folder, or find the one to go on with.
+
+    Raises:
+        FileNotFoundError: nothing to go on with.
+    """
+    if args.resume is None:
+        folder: Path = args.output_dir / f"{time.strftime('%Y%m%d-%H%M%S')}_{task}_{uuid.uuid4().hex[:6]}"
+        folder.mkdir(parents=True)
+        return folder
+    if args.resume:
+        named = Path(args.resume)
+        if not named.is_dir():
+            raise FileNotFoundError(f"no run at {named}; name the folder of a run below {args.output_dir}")
+        return named
+    earlier: list[Path] = sorted(path for path in args.output_dir.glob(f"*_{task}_*") if path.is_dir())
+    if not earlier:
+        raise FileNotFoundError(f"no run of {task} in {args.output_dir} to go on with; leave --resume out")
+    return earlier[-1]
+
+
+def _run_task(name: str, options: RunOptions, folder: Path, args: argparse.Namespace, command: str) -> Record:
+    """Run one task and write its record before anything else can go wrong."""
+    if (folder / RECORD_FILE).is_file():
+        print(f"{folder.name} is finished; its result:", file=sys.stderr)
+        return read_record(folder / RECORD_FILE)
+    config = load_task_config(name)
+    with Progress(sys.stderr) as progress:
+        workplace = Workplace(
+            folder=folder,
+            command=command,
+            is_resumed=args.resume is not None,
+            say=progress.say,
+            progress=progress.show,
+        )
+        measured = load_task(name).run(config, options, workplace)
+    same_weights = measured.profile == "paper" and options.checkpoint is not None
+    record = compare_record(measured, load_targets({"targets": list(config.targets)}), same_weights=same_weights)
+    _write_config(record, folder)
+    write_record(record, folder)
+    return record
+
+
+def _write_config(record: Record, folder: Path) -> None:
+    partial = folder / f".{CONFIG_FILE}.partial"
+    partial.write_text(yaml.safe_dump(record.config, sort_keys=False), encoding="utf-8")
+    partial.replace(folder / CONFIG_FILE)
+
+
+def _conclude(records: Sequence[Record], folders: dict[str, Path], args: argparse.Namespace, command: str) -> int:
+    """Send the records to MLflow, print the table and where everything is."""
+    runs = {record.run_id: folder for record, folder in zip(records, folders.values(), strict=True)}
+    print("recording in MLflow", file=sys.stderr)
+    try:
+        log_records(records, tracking_uri=args.tracking_uri, command=command, folders=runs)
+    except StoreError as error:
+        print(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder", file=sys.stderr)
+    sys.stdout.write(render_table(records))
+    for record in records:
+        folder = runs[record.run_id]
+        for what in ("pictures", "predictions"):
+            if what in record.artifacts:
+                print(f"{what + ':':<12} {_short(folder / record.artifacts[what])}")
+        print(f"{'record:':<12} {_short(folder / RECORD_FILE)}")
+    print(f"{'report:':<12} python reports/run.py table")
+    return exit_code([comparison for record in records for comparison in record.comparisons])
+
+
+def _short(path: Path) -> str:
+    """Give a path as the user would type it."""
+    with contextlib.suppress(ValueError):
+        return os.path.relpath(path)
+    return str(path)

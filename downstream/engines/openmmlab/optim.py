@@ -1,0 +1,68 @@
+"""Optimiser and schedule of the released segmentation recipe."""
+
+import re
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from downstream.engines.openmmlab.imports import prepare
+from downstream.engines.settings import TrainingSettings
+
+prepare()
+
+from mmengine.optim import LinearLR, PolyLR  # noqa: E402
+
+_FIRST_LAYER = re.compile(
+    r"backbone\.model\.adapters\.image\.(?!bias\.)"
+    r"|decode_head\.(mask_embed|cls_embed|level_embed|query_embed|query_feat)\."
+)
+_ENCODER_LAYER = re.compile(r"backbone\.model\.(?:encoder\.layers|adapters\.image\.bias\.tables)\.(\d+)")
+
+
+def layer_of(name: str, num_layers: int) -> int:
+    """Number a parameter for the layer-wise decay: 0 to `num_layers + 1`.
+
+    Source: reference one_peace_vision/seg/optimizer/onepeace_layer_decay_optimizer_constructor.py, where each layer
+    owns its relative table.
+    """
+    if _FIRST_LAYER.match(name):
+        return 0
+    if match := _ENCODER_LAYER.match(name):
+        return int(match[1]) + 1
+    return num_layers + 1
+
+
+def parameter_groups(model: nn.Module, *, num_layers: int, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Group parameters by layer and by whether they decay: vectors and biases do not."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        layer = layer_of(name, num_layers)
+        decays = parameter.ndim > 1 and not name.endswith(".bias")
+        key = f"layer_{layer}_{'decay' if decays else 'no_decay'}"
+        scale = settings.layer_decay ** (num_layers + 1 - layer)
+        fresh: dict[str, Any] = {
+            "name": key,
+            "params": [],
+            "lr": settings.lr * scale,
+            "weight_decay": settings.weight_decay if decays else 0.0,
+        }
+        groups.setdefault(key, fresh)["params"].append(parameter)
+    return list(groups.values())
+
+
+def build_optimizer(model: nn.Module, *, num_layers: int, settings: TrainingSettings) -> Optimizer:
+    """Build AdamW over the groups."""
+    groups = parameter_groups(model, num_layers=num_layers, settings=settings)
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=1e-8, fused=True)
+
+
+def build_schedulers(optimizer: Optimizer, settings: TrainingSettings) -> tuple[Any, ...]:
+    """Build the linear warm-up and the polynomial decay to zero, power 1."""
+    warmup = settings.warmup_iterations
+    decay = PolyLR(optimizer, eta_min=0.0, power=1.0, begin=warmup, end=settings.iterations, by_epoch=False)
+    if not warmup:
+        return (decay,)
+    rise = LinearLR(optimizer, start_factor=settings.warmup_start, begin=0, end=warmup, by_epoch=False)
+    return (rise, decay)

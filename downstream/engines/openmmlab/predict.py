@@ -1,0 +1,124 @@
+"""Prediction: one picture at a time, written down as it goes, so that a resumed run goes on where it stopped."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from downstream.engines.openmmlab.data import LABEL_PAD, build_dataset, test_pipeline
+from downstream.engines.openmmlab.imports import prepare
+from downstream.engines.openmmlab.model import Segmentor
+from downstream.engines.settings import SegmentationProfile
+from downstream.formats.ade20k import Pair
+from downstream.metrics.segmentation import Areas
+
+prepare()
+
+from mmengine.dataset import pseudo_collate  # noqa: E402
+from mmengine.dist import get_rank, get_world_size  # noqa: E402
+from mmseg.evaluation import IoUMetric  # noqa: E402
+from mmseg.models import SegTTAModel  # noqa: E402
+
+PREDICTIONS_FILE = "predictions.jsonl"
+PREDICTIONS_FOLDER = "predictions"
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Where and how a prediction runs."""
+
+    folder: Path
+    """The run's folder: per-sample rows and label files."""
+    has_views: bool
+    """All scales and flips instead of one view."""
+    num_workers: int
+    progress: Callable[[int, int], None]
+    """Called with pictures done and pictures in all."""
+
+
+def predict(
+    segmentor: Segmentor, pairs: Sequence[Pair], *, profile: SegmentationProfile, options: PredictOptions
+) -> dict[str, Areas]:
+    """Predict every pair that the run's folder has no row of yet.
+
+    Returns:
+        Areas by sample id, in the order of `pairs`; rows of an earlier, interrupted call included.
+    """
+    segmentor.eval()
+    model = SegTTAModel(module=segmentor) if options.has_views else segmentor
+    done = read_rows(options.folder)
+    left = [pair for pair in pairs if pair.id not in done]
+    (options.folder / PREDICTIONS_FOLDER).mkdir(parents=True, exist_ok=True)
+    counted = len(pairs) - len(left)
+    for number, (pair, areas) in enumerate(_run(model, left, profile=profile, options=options), start=1):
+        _append_row(options.folder, pair.id, areas)
+        options.progress(counted + number * get_world_size(), len(pairs))
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    rows = read_rows(options.folder)
+    return {pair.id: rows[pair.id] for pair in pairs}
+
+
+def _run(
+    model: Any, pairs: Sequence[Pair], *, profile: SegmentationProfile, options: PredictOptions
+) -> Iterator[tuple[Pair, Areas]]:
+    """Predict this process's share; every sample belongs to exactly one process."""
+    share = pairs[get_rank() :: get_world_size()]
+    if not share:
+        return
+    dataset = build_dataset(share, test_pipeline(profile.geometry, has_views=options.has_views))
+    loader = DataLoader(dataset, batch_size=1, num_workers=options.num_workers, collate_fn=pseudo_collate)
+    num_classes = model.module.out_channels if options.has_views else model.out_channels
+    device = next(model.parameters()).device
+    dtype = DTYPES[profile.precision]
+    with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        for pair, batch in zip(share, loader, strict=True):
+            label = model.test_step(batch)[0].pred_sem_seg.data.squeeze().cpu()
+            _save_label(options.folder / PREDICTIONS_FOLDER / f"{pair.id}.png", label)
+            yield pair, _measure(label, _truth(pair), num_classes)
+
+
+def _truth(pair: Pair) -> Tensor:
+    """Read a label file as the benchmark counts it: 0 becomes ignored, classes start at 0."""
+    with Image.open(pair.label) as file:
+        label = np.array(file, dtype=np.int64)
+    return torch.from_numpy(np.where(label == 0, LABEL_PAD, label - 1))
+
+
+def _measure(prediction: Tensor, truth: Tensor, num_classes: int) -> Areas:
+    """Count pixels by class, as MMSegmentation's metric does."""
+    intersect, _, predicted, labelled = IoUMetric.intersect_and_union(prediction, truth, num_classes, LABEL_PAD)
+    return Areas(*(area.numpy().astype(np.int64) for area in (intersect, predicted, labelled)))
+
+
+def _save_label(path: Path, label: Tensor) -> None:
+    """Write a prediction as ADE20K writes its labels: class number from 1."""
+    Image.fromarray((label + 1).to(torch.uint8).numpy()).save(path)
+
+
+def _append_row(folder: Path, sample_id: str, areas: Areas) -> None:
+    """Append one line in one write, which processes on one machine do not tear apart."""
+    with (folder / PREDICTIONS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"id": sample_id, **areas.to_sparse()}) + "\n")
+
+
+def read_rows(folder: Path) -> dict[str, Areas]:
+    """Read the rows written so far; a line that a kill cut off is left out."""
+    path = folder / PREDICTIONS_FILE
+    rows = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        rows[row["id"]] = Areas.from_sparse(row)
+    return rows

@@ -1,0 +1,184 @@
+"""A segmentation job from weights to scores."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from downstream.engines.openmmlab.fit import FitOptions, fit
+from downstream.engines.openmmlab.imports import EXPECTED, prepare
+from downstream.engines.openmmlab.model import Segmentor, build_segmentor
+from downstream.engines.openmmlab.predict import PREDICTIONS_FILE, PREDICTIONS_FOLDER, PredictOptions, predict
+from downstream.engines.settings import SegmentationJob
+from downstream.engines.vit_adapter import rename_adapter_state
+from downstream.formats.ade20k import Pair
+from downstream.metrics.segmentation import Areas, class_ious, picture_ious, score
+from downstream.pictures import Triple, draw_grid
+from downstream.provenance import Clock, describe_processor
+from downstream.workplace import Workplace
+from models.checkpoint.load import LoadReport, load_state, save_state
+from models.checkpoint.names import rename_state
+from models.checkpoint.reader import file_sha256, read_state
+from reports.record import CheckpointInfo, MetricValue
+
+prepare()
+
+from mmseg.datasets import ADE20KDataset  # noqa: E402
+
+PACKAGES = tuple(EXPECTED.values())
+CHECKPOINT_FILE = "segmentor.safetensors"
+PICTURES_FILE = "pictures.png"
+NUM_PICTURES = 6
+FRESH_PARTS = ("spm.", "level_embed", "interactions.", "up.", "norms.")  # of the backbone, trained from scratch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation found."""
+
+    metrics: tuple[MetricValue, ...]
+    per_class: dict[str, float | None]
+    artifacts: dict[str, str]
+    """What a file is, to its name in the run's folder."""
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn `auto` into the machine's best device.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try --device cpu") from None
+
+
+def describe_device(device: torch.device) -> str:
+    """Name the device for the record."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else describe_processor()
+
+
+def prepare_segmentor(
+    job: SegmentationJob, training_pairs: Sequence[Pair], *, workplace: Workplace, clock: Clock
+) -> tuple[Segmentor, CheckpointInfo]:
+    """Give the segmentor to evaluate: a fine-tuned checkpoint, or one that is fine-tuned now.
+
+    Args:
+        job: what to build.
+        training_pairs: for the fine-tuning; not looked at where there is a checkpoint.
+        workplace: where the run writes and speaks.
+        clock: gets the seconds of training.
+
+    Raises:
+        ValueError: weights that do not fit, or cannot be read safely.
+        FileNotFoundError: weights that are not there.
+    """
+    segmentor = build_segmentor(job.profile, mean=job.mean, std=job.std, num_classes=job.num_classes, seed=job.seed)
+    device = choose_device(job.device)
+    if job.checkpoint is not None:
+        report = load_state(segmentor, _segmentor_state(read_state(job.checkpoint)))
+        workplace.say(f"loaded {job.checkpoint.name}: {report}")
+        return segmentor.to(device), _describe(report, job.checkpoint.name, file_sha256(job.checkpoint))
+    report = _load_pretrained(segmentor, job, workplace)
+    segmentor.to(device)
+    seconds = fit(
+        segmentor,
+        training_pairs,
+        profile=job.profile,
+        options=FitOptions(
+            folder=workplace.folder,
+            seed=job.seed,
+            num_workers=job.num_workers,
+            is_resumed=workplace.is_resumed,
+            progress=lambda done, total, loss: workplace.progress("fine-tuning", done, total, f"loss {loss:.2f}"),
+        ),
+    )
+    clock.add("train_s", seconds)
+    path = workplace.folder / CHECKPOINT_FILE
+    save_state(segmentor.state_dict(), path, metadata={"profile": json.dumps(job.profile.model_dump(mode="json"))})
+    start = job.pretrained.name if job.pretrained else f"random initialisation, seed {job.seed}"
+    return segmentor, _describe(report, f"{CHECKPOINT_FILE} (fine-tuned from {start})", file_sha256(path))
+
+
+def _load_pretrained(segmentor: Segmentor, job: SegmentationJob, workplace: Workplace) -> LoadReport:
+    """Load encoder weights where some are named; everything around the encoder starts fresh either way."""
+    names = tuple(segmentor.state_dict())
+    if job.pretrained is None:
+        return LoadReport(loaded=names, missing=(), unexpected=(), reshaped=())
+    kept = tuple(segmentor.backbone.model.state_dict())
+    state = rename_state(read_state(job.pretrained))
+    report = load_state(segmentor.backbone.model, {name: value for name, value in state.items() if name in kept})
+    workplace.say(f"loaded {job.pretrained.name} into the encoder: {report}")
+    return report
+
+
+def _segmentor_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a segmentor's state our names: backbones may have published ones."""
+    backbone = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
+    rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
+    return {**{f"backbone.{name}": value for name, value in rename_adapter_state(backbone).items()}, **rest}
+
+
+def _describe(report: LoadReport, name: str, sha256: str) -> CheckpointInfo:
+    return CheckpointInfo(
+        name=name,
+        sha256=sha256,
+        loaded=len(report.loaded),
+        missing=len(report.missing),
+        unexpected=len(report.unexpected),
+        reshaped=len(report.reshaped),
+        missing_names=report.missing,
+        unexpected_names=report.unexpected,
+    )
+
+
+def evaluate(
+    segmentor: Segmentor, job: SegmentationJob, pairs: Sequence[Pair], *, workplace: Workplace, clock: Clock
+) -> Outcome:
+    """Predict, score, and draw what the best and the worst look like."""
+    started = time.monotonic()
+    rows = predict(
+        segmentor,
+        pairs,
+        profile=job.profile,
+        options=PredictOptions(
+            folder=workplace.folder,
+            has_views=job.has_views,
+            num_workers=job.num_workers,
+            progress=lambda done, total: workplace.progress("predicting", done, total, ""),
+        ),
+    )
+    clock.add("eval_s", time.monotonic() - started)
+    areas = list(rows.values())
+    _draw(pairs, rows, workplace)
+    return Outcome(
+        metrics=score(areas, seed=job.seed),
+        per_class=class_ious(areas, ADE20KDataset.METAINFO["classes"]),
+        artifacts={"predictions": PREDICTIONS_FILE, "labels": PREDICTIONS_FOLDER, "pictures": PICTURES_FILE},
+    )
+
+
+def _draw(pairs: Sequence[Pair], rows: Mapping[str, Areas], workplace: Workplace) -> None:
+    """Draw the best and the worst pictures."""
+    ranked = sorted(pairs, key=lambda pair: -picture_ious(rows[pair.id]))
+    half = NUM_PICTURES // 2
+    shown = ranked if len(ranked) <= NUM_PICTURES else [*ranked[:half], *ranked[-half:]]
+    triples = [
+        Triple(
+            caption=f"{pair.id}   mIoU {picture_ious(rows[pair.id]):.1f}",
+            image=pair.image,
+            truth=pair.label,
+            prediction=workplace.folder / PREDICTIONS_FOLDER / f"{pair.id}.png",
+        )
+        for pair in shown
+    ]
+    draw_grid(triples, np.array(ADE20KDataset.METAINFO["palette"], dtype=np.uint8)).save(
+        workplace.folder / PICTURES_FILE
+    )

@@ -1,0 +1,253 @@
+"""ADE20K semantic segmentation: the vision branch with ViT-Adapter and Mask2Former."""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from downstream.config import ProfileName, TaskConfig, override
+from downstream.engines.settings import SegmentationJob, SegmentationProfile
+from downstream.engines.size import estimate_memory_gib, measure
+from downstream.formats.ade20k import MissingDataError, Pair, check_pairs, find_pairs, find_tree
+from downstream.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
+from downstream.tasks.base import Plan, RunOptions, Task
+from downstream.workplace import Workplace
+from miniworld.layouts import write_ade20k
+from models.config import load_config
+from reports.record import DataInfo, Record
+
+MINIWORLD = ROOT / "data" / "miniworld"
+MINIWORLD_MANIFEST = "miniworld.json"
+
+
+class Ade20k:
+    """The task."""
+
+    def plan(self, config: TaskConfig, options: RunOptions) -> Plan:
+        """Resolve the profile and look for everything that a run opens."""
+        name, reason = choose_profile(config, options)
+        profile = resolve_profile(config, name, options)
+        return Plan(
+            profile=name,
+            reason=reason,
+            facts=_facts(config, name, profile, options),
+            missing=tuple(_missing(config, name, options)),
+            settings=profile.model_dump(mode="json"),
+        )
+
+    def run(self, config: TaskConfig, options: RunOptions, workplace: Workplace) -> Record:
+        """Check the data, fine-tune or load, predict, score."""
+        clock = Clock()
+        name, _ = choose_profile(config, options)
+        job = _make_job(config, resolve_profile(config, name, options), options)
+        tree = _open_tree(options, workplace)
+        pairs, data = _open_data(config, tree, options)
+        training_pairs = find_pairs(tree, "train") if job.checkpoint is None else ()
+        check_pairs(training_pairs)
+        from downstream.engines.openmmlab import segmentation as engine  # seconds of imports, once the data is sound
+
+        workplace.say(f"{len(pairs)} pictures to judge, {len(training_pairs)} to fine-tune on")
+        segmentor, checkpoint = engine.prepare_segmentor(job, training_pairs, workplace=workplace, clock=clock)
+        outcome = engine.evaluate(segmentor, job, pairs, workplace=workplace, clock=clock)
+        commit, is_dirty = read_commit()
+        return Record(
+            run_id=workplace.folder.name,
+            task=config.task,
+            dataset=data.name,
+            split=config.dataset.split,
+            profile=name,
+            model_size=job.profile.size,
+            setting="fine-tuned",
+            protocol=job.protocol,
+            protocol_sha256=_digest(_protocol(job)),
+            metrics=outcome.metrics,
+            per_class=outcome.per_class,
+            checkpoint=checkpoint,
+            data=data,
+            config=_resolved(config, job, options),
+            dtype=job.profile.precision,
+            device=engine.describe_device(engine.choose_device(job.device)),
+            seed=job.seed,
+            commit=commit,
+            is_dirty=is_dirty,
+            versions=read_versions(engine.PACKAGES),
+            started_at=clock.started_at,
+            duration_s=clock.elapsed_s(),
+            timings=clock.timings,
+            peak_memory_gib=peak_memory_gib(),
+            command=workplace.command,
+            artifacts=outcome.artifacts,
+        )
+
+
+def choose_profile(config: TaskConfig, options: RunOptions) -> tuple[ProfileName, str]:
+    """Choose `paper` where the user asks for it or names assets of the paper, else `mini`; and say why."""
+    if options.profile is not None:
+        return options.profile, "asked for"
+    if options.checkpoint is not None and not _is_ours(options.checkpoint):
+        return "paper", f"{options.checkpoint.name} is no checkpoint of the mini profile"
+    if options.data_root is not None and _holds_published_split(config, options.data_root):
+        return "paper", f"{options.data_root.name} holds the whole published validation set"
+    return "mini", "neither released weights nor the whole data set were named"
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file is a fine-tuned segmentor of a mini run, from its header alone."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length < 100_000_000 else b""
+    try:
+        settings = json.loads(json.loads(header)["__metadata__"]["profile"])
+    except (ValueError, KeyError, TypeError):
+        return False
+    return bool(settings.get("size") != "4b")
+
+
+def _holds_published_split(config: TaskConfig, data_root: Path) -> bool:
+    try:
+        return len(find_pairs(find_tree(data_root), config.dataset.split)) == config.dataset.num_samples
+    except MissingDataError:
+        return False
+
+
+def resolve_profile(config: TaskConfig, name: ProfileName, options: RunOptions) -> SegmentationProfile:
+    """Read a profile with the user's changes.
+
+    Raises:
+        ValueError: an unknown key or an impossible value.
+    """
+    values = override(config.profiles[name], options.assignments)
+    profile = SegmentationProfile.parse(values, where=f"{config.task}, profile {name!r}")
+    load_config(profile.size)
+    return profile
+
+
+def _missing(config: TaskConfig, name: ProfileName, options: RunOptions) -> list[str]:
+    """Name everything that a run would open and that is not there."""
+    missing = []
+    if options.data_root is not None:
+        missing += _missing_data(config, options)
+    elif name == "paper":
+        missing.append("data: name the folder that holds ADEChallengeData2016 with --data-root")
+    if name == "paper" and options.checkpoint is None and options.pretrained is None:
+        missing.append(
+            "weights: name onepeace_seg_cocostuff2ade20k.pth or a fine-tuned file of ours with --checkpoint, "
+            "or encoder weights to fine-tune from with --pretrained"
+        )
+    paths = [path for path in (options.checkpoint, options.pretrained) if path is not None]
+    return missing + [f"weights: {path} does not exist" for path in paths if not path.is_file()]
+
+
+def _missing_data(config: TaskConfig, options: RunOptions) -> list[str]:
+    if options.data_root is None:
+        return []
+    try:
+        tree = find_tree(options.data_root)
+        find_pairs(tree, config.dataset.split)
+        if options.checkpoint is None:
+            find_pairs(tree, "train")
+    except MissingDataError as error:
+        return [f"data: {error}"]
+    return []
+
+
+def _facts(config: TaskConfig, name: ProfileName, profile: SegmentationProfile, options: RunOptions) -> dict[str, str]:
+    """What a dry run shows."""
+    size = measure(profile, num_classes=config.dataset.num_classes)
+    is_training = options.checkpoint is None
+    memory = estimate_memory_gib(profile, num_classes=config.dataset.num_classes, is_training=is_training)
+    geometry, training = profile.geometry, profile.training
+    views = f"{len(geometry.test_ratios)} scales and flip" if options.has_views else "one view"
+    recipe = f"{training.iterations} iterations of {training.batch_size}, lr {training.lr:g}"
+    data = "not named" if name == "paper" else f"the miniworld, drawn into {MINIWORLD.relative_to(ROOT)}"
+    return {
+        "model": f"{profile.size}: vision branch {size.branch:,} parameters",
+        "segmentor": f"{size.total:,} parameters: backbone {size.backbone:,}, ViT-Adapter {size.adapter:,}, "
+        f"Mask2Former {size.head:,}",
+        "test": f"window {geometry.crop_px}, step {geometry.stride_px}, {views}, {profile.precision}",
+        "fine-tuning": recipe if is_training else f"none, {options.checkpoint} is evaluated",
+        "data": str(options.data_root or data),
+        "files": "ADEChallengeData2016/images/{training,validation}/ADE_*.jpg, annotations/.../ADE_*.png; "
+        f"published: {config.dataset.num_training:,} and {config.dataset.num_samples:,}",
+        "memory": f"about {memory:.2f} GiB on the device ({'fine-tuning' if is_training else 'evaluation'}, estimate)",
+    }
+
+
+def _make_job(config: TaskConfig, profile: SegmentationProfile, options: RunOptions) -> SegmentationJob:
+    return SegmentationJob(
+        profile=profile,
+        mean=config.mean,
+        std=config.std,
+        num_classes=config.dataset.num_classes,
+        has_views=options.has_views,
+        checkpoint=options.checkpoint,
+        pretrained=options.pretrained,
+        seed=options.seed,
+        device=options.device,
+        num_workers=options.num_workers,
+    )
+
+
+def _open_tree(options: RunOptions, workplace: Workplace) -> Path:
+    """Find the user's data, or draw the miniworld."""
+    if options.data_root is not None:
+        return find_tree(options.data_root)
+    root = MINIWORLD / f"ade20k-seed{options.seed}"
+    workplace.say(f"drawing the miniworld into {root.relative_to(ROOT)} (a few seconds the first time)")
+    return write_ade20k(root, seed=options.seed)
+
+
+def _open_data(config: TaskConfig, tree: Path, options: RunOptions) -> tuple[Sequence[Pair], DataInfo]:
+    """List and check the pictures to judge."""
+    found = find_pairs(tree, config.dataset.split)
+    pairs = found[: _count(options.limit, len(found))]
+    is_miniworld = (tree / MINIWORLD_MANIFEST).is_file()
+    return pairs, DataInfo(
+        name=f"{config.dataset.name} layout of the miniworld" if is_miniworld else config.dataset.name,
+        version="miniworld" if is_miniworld else config.dataset.version,
+        root_name=tree.name,
+        digest=check_pairs(pairs),
+        n=len(pairs),
+        n_expected=len(found) if is_miniworld else config.dataset.num_samples,
+        ids_sha256=_digest([pair.id for pair in pairs]),
+    )
+
+
+def _count(limit: float | None, total: int) -> int:
+    """Read `--limit`: a number of samples, or a share of them when below 1."""
+    if limit is None:
+        return total
+    return min(total, max(1, math.ceil(limit * total)) if limit < 1 else int(limit))
+
+
+def _protocol(job: SegmentationJob) -> dict[str, Any]:
+    """Everything of the evaluation that can move its number."""
+    profile = job.profile.model_dump(mode="json")
+    kept = {key: profile[key] for key in ("geometry", "precision")}
+    return {"id": job.protocol, "mean": job.mean, "std": job.std, **kept}
+
+
+def _resolved(config: TaskConfig, job: SegmentationJob, options: RunOptions) -> dict[str, Any]:
+    """The config as it was run, saved beside the result."""
+    return {
+        "task": config.task,
+        "profile": job.profile.model_dump(mode="json"),
+        "mean": list(job.mean),
+        "std": list(job.std),
+        "views": job.view,
+        "seed": job.seed,
+        "limit": options.limit,
+        "checkpoint": job.checkpoint.name if job.checkpoint else None,
+        "pretrained": job.pretrained.name if job.pretrained else None,
+    }
+
+
+def _digest(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+TASK: Task = Ade20k()
