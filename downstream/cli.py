@@ -10,8 +10,6 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 from downstream.config import TaskConfig, list_tasks, load_task_config
 from downstream.progress import Progress
 from downstream.provenance import ROOT
@@ -26,7 +24,6 @@ from reports.verdict import compare_record, exit_code
 
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
 EXIT_FAULT = 70  # ours: sysexits' "internal software error"; 1 means a regression
-CONFIG_FILE = "config.yaml"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -193,15 +190,8 @@ def _run_task(name: str, options: RunOptions, folder: Path, args: argparse.Names
         measured = load_task(name).run(config, options, workplace)
     same_weights = measured.profile == "paper" and options.checkpoint is not None
     record = compare_record(measured, load_targets({"targets": list(config.targets)}), same_weights=same_weights)
-    _write_config(record, folder)
     write_record(record, folder)
     return record
-
-
-def _write_config(record: Record, folder: Path) -> None:
-    partial = folder / f".{CONFIG_FILE}.partial"
-    partial.write_text(yaml.safe_dump(record.config, sort_keys=False), encoding="utf-8")
-    partial.replace(folder / CONFIG_FILE)
 
 
 def _conclude(records: Sequence[Record], folders: dict[str, Path], args: argparse.Namespace, command: str) -> int:

@@ -78,9 +78,9 @@ class TrainingSettings(Settings):
 
     iterations: PositiveInt
     batch_size: PositiveInt
-    """Pictures in one optimiser step, over all devices."""
+    """Pictures in one optimiser step."""
     micro_batch_size: PositiveInt
-    """Pictures at once on one device; the rest is accumulated."""
+    """Pictures at once; the rest is accumulated."""
     lr: PositiveFloat
     betas: tuple[Rate, Rate] = (0.9, 0.999)
     weight_decay: float
@@ -94,6 +94,17 @@ class TrainingSettings(Settings):
     """Recompute activations in the backward pass."""
     state_interval: PositiveInt
     """Iterations between two states that a resumed run starts from."""
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches in one optimiser step."""
+        return self.batch_size // self.micro_batch_size
+
+    @model_validator(mode="after")
+    def _batches_divide(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size {self.batch_size} is no multiple of micro_batch_size {self.micro_batch_size}")
+        return self
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:

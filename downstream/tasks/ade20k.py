@@ -45,7 +45,8 @@ class Ade20k:
         tree = _open_tree(options, workplace)
         pairs, data = _open_data(config, tree, options)
         training_pairs = find_pairs(tree, "train") if job.checkpoint is None else ()
-        check_pairs(training_pairs)
+        resolved = _resolved(config, job, options, digests=[data.digest, check_pairs(training_pairs)])
+        workplace.claim(resolved)
         from downstream.engines.openmmlab import segmentation as engine  # seconds of imports, once the data is sound
 
         workplace.say(f"{len(pairs)} pictures to judge, {len(training_pairs)} to fine-tune on")
@@ -66,7 +67,7 @@ class Ade20k:
             per_class=outcome.per_class,
             checkpoint=checkpoint,
             data=data,
-            config=_resolved(config, job, options),
+            config=resolved,
             dtype=job.profile.precision,
             device=engine.describe_device(engine.choose_device(job.device)),
             seed=job.seed,
@@ -231,7 +232,9 @@ def _protocol(job: SegmentationJob) -> dict[str, Any]:
     return {"id": job.protocol, "mean": job.mean, "std": job.std, **kept}
 
 
-def _resolved(config: TaskConfig, job: SegmentationJob, options: RunOptions) -> dict[str, Any]:
+def _resolved(
+    config: TaskConfig, job: SegmentationJob, options: RunOptions, *, digests: Sequence[str]
+) -> dict[str, Any]:
     """The config as it was run, saved beside the result."""
     return {
         "task": config.task,
@@ -241,6 +244,7 @@ def _resolved(config: TaskConfig, job: SegmentationJob, options: RunOptions) -> 
         "views": job.view,
         "seed": job.seed,
         "limit": options.limit,
+        "data": list(digests),
         "checkpoint": job.checkpoint.name if job.checkpoint else None,
         "pretrained": job.pretrained.name if job.pretrained else None,
     }

@@ -93,4 +93,5 @@ def save_state(state: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str
     partial = path.with_name(f".{path.name}.partial")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     save_file(contiguous, partial, metadata=dict(metadata))
+    partial.chmod(0o644)  # the library leaves files that nobody else may read
     partial.replace(path)

@@ -97,7 +97,7 @@ def test_every_package_is_typed(root, package):
 
 
 def test_no_test_folder_hides_a_package(root):
-    assert not [path for path in (root / "tests").rglob("__init__.py")]
+    assert not list((root / "tests").rglob("__init__.py"))
     assert not [path for path in (root / "tests").rglob("*") if path.is_dir() and path.name in PACKAGES]
 
 

@@ -133,15 +133,13 @@ class EndlessSampler(Sampler[tuple[int, int]]):
         num_samples: samples of the data set.
         seed: of the run.
         start: draws already used.
-        rank, world_size: this process draws every `world_size`-th number.
     """
 
-    def __init__(self, num_samples: int, *, seed: int, start: int = 0, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, num_samples: int, *, seed: int, start: int = 0) -> None:
         self.num_samples, self.seed, self.start = num_samples, seed, start
-        self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        number = self.start + self.rank
+        number = self.start
         order, current_pass = torch.empty(0, dtype=torch.long), -1
         while True:
             if number // self.num_samples != current_pass:
@@ -149,4 +147,4 @@ class EndlessSampler(Sampler[tuple[int, int]]):
                 generator = torch.Generator().manual_seed(self.seed + current_pass)
                 order = torch.randperm(self.num_samples, generator=generator)
             yield number, int(order[number % self.num_samples])
-            number += self.world_size
+            number += 1

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -16,16 +17,16 @@ from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.openmmlab.model import Segmentor
 from downstream.engines.openmmlab.optim import build_optimizer, build_schedulers
 from downstream.engines.openmmlab.state import STATE_FILE, Training
-from downstream.engines.settings import SegmentationProfile
+from downstream.engines.settings import SegmentationProfile, TrainingSettings
 from downstream.formats.ade20k import Pair
 
 prepare()
 
-from mmengine.dist import get_rank, get_world_size  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
+LOG_FILE = "log.jsonl"
 LOG_INTERVAL = 10
 
 Progress = Callable[[int, int, float], None]
@@ -51,23 +52,20 @@ def fit(segmentor: Segmentor, pairs: Sequence[Pair], *, profile: SegmentationPro
         Seconds of training in this process; a resumed one does not know of the seconds before it.
 
     Raises:
-        ValueError: the state to resume from is damaged or belongs to other settings.
+        ValueError: the state to resume from is damaged.
     """
     settings = profile.training
     optimizer = build_optimizer(segmentor, num_layers=_num_layers(segmentor), settings=settings)
-    recipe = json.dumps([profile.model_dump(mode="json"), options.seed, [pair.id for pair in pairs]])
-    training = Training(segmentor, optimizer, build_schedulers(optimizer, settings), recipe)
+    training = Training(segmentor, optimizer, build_schedulers(optimizer, settings))
     path = options.folder / STATE_FILE
     done, random_state = training.load(path) if options.is_resumed and path.is_file() else (0, None)
     if done == settings.iterations:
         return 0.0
-    hook = _TrainingHook(
-        training, options=options, done=done, total=settings.iterations, interval=settings.state_interval
-    )
-    hook.random_state = random_state
-    runner = _build_runner(training, pairs, profile=profile, options=options, done=done, hook=hook)
+    hook = _TrainingHook(training, settings, options, done=done, random_state=random_state)
     started = time.monotonic()
-    runner.train()
+    with TemporaryDirectory() as work_dir:  # for the Runner's own log, which says nothing that ours does not
+        runner = _build_runner(training, pairs, profile=profile, options=options, hook=hook, work_dir=work_dir)
+        runner.train()
     return time.monotonic() - started
 
 
@@ -81,32 +79,24 @@ def _build_runner(
     *,
     profile: SegmentationProfile,
     options: FitOptions,
-    done: int,
     hook: "_TrainingHook",
+    work_dir: str,
 ) -> Any:
-    settings = profile.training
+    settings, done = profile.training, hook.done
     dataset = SeededDataset(build_dataset(pairs, train_pipeline(profile.geometry)), seed=options.seed)
-    accumulation = max(1, settings.batch_size // (settings.micro_batch_size * get_world_size()))
-    sampler = EndlessSampler(
-        len(dataset),
-        seed=options.seed,
-        start=done * settings.batch_size,
-        rank=get_rank(),
-        world_size=get_world_size(),
-    )
     return Runner(
         model=training.model,
-        work_dir=str(options.folder / "openmmlab"),
+        work_dir=work_dir,
         train_dataloader={
             "batch_size": settings.micro_batch_size,
             "num_workers": options.num_workers,
             "persistent_workers": options.num_workers > 0,
-            "sampler": sampler,
+            "sampler": EndlessSampler(len(dataset), seed=options.seed, start=done * settings.batch_size),
             "dataset": dataset,
             "collate_fn": {"type": "pseudo_collate"},
         },
-        train_cfg={"by_epoch": False, "max_iters": (settings.iterations - done) * accumulation, "val_interval": 10**9},
-        optim_wrapper=_wrap_optimizer(training, profile, accumulation),
+        train_cfg={"by_epoch": False, "max_iters": (settings.iterations - done) * settings.accumulation},
+        optim_wrapper=_wrap_optimizer(training, profile),
         param_scheduler=list(training.schedulers),
         default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None},
         custom_hooks=[hook],
@@ -117,8 +107,8 @@ def _build_runner(
     )
 
 
-def _wrap_optimizer(training: Training, profile: SegmentationProfile, accumulation: int) -> Any:
-    options: dict[str, Any] = {"optimizer": training.optimizer, "accumulative_counts": accumulation}
+def _wrap_optimizer(training: Training, profile: SegmentationProfile) -> Any:
+    options: dict[str, Any] = {"optimizer": training.optimizer, "accumulative_counts": profile.training.accumulation}
     if profile.training.max_grad_norm is not None:
         options["clip_grad"] = {"max_norm": profile.training.max_grad_norm}
     if profile.precision == "float32":
@@ -131,16 +121,23 @@ class _TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
 
     priority = "VERY_LOW"  # after the schedulers have stepped
 
-    def __init__(self, training: Training, *, options: FitOptions, done: int, total: int, interval: int) -> None:
-        self.training, self.options = training, options
-        self.done, self.total, self.interval = done, total, interval
-        self.random_state: Tensor | None = None
-        self.log = options.folder / "log.jsonl"
+    def __init__(
+        self,
+        training: Training,
+        settings: TrainingSettings,
+        options: FitOptions,
+        *,
+        done: int,
+        random_state: Tensor | None,
+    ) -> None:
+        self.training, self.settings, self.options = training, settings, options
+        self.done, self.random_state = done, random_state
 
-    def before_train(self, runner: Any) -> None:  # noqa: ARG002, the hook's signature
-        """Restore what building the loop has drawn from."""
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:  # noqa: ARG002
+        """Restore torch's random numbers in a resumed run, after building the loop and its data has drawn some."""
         if self.random_state is not None:
             torch.set_rng_state(self.random_state)
+            self.random_state = None
 
     def after_train_iter(
         self,
@@ -150,20 +147,20 @@ class _TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
         outputs: dict[str, Tensor] | None = None,
     ) -> None:
         """Account for one optimiser step; stop at once when the loss is no number."""
-        counts = runner.optim_wrapper._accumulative_counts  # no public name
-        if (batch_idx + 1) % counts or outputs is None:
+        if (batch_idx + 1) % self.settings.accumulation or outputs is None:
             return
+        total = self.settings.iterations
         self.done += 1
         loss = float(outputs["loss"].detach())
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} at iteration {self.done}; try a lower training.lr")
-        self.options.progress(self.done, self.total, loss)
-        if self.done % LOG_INTERVAL == 0 or self.done == self.total:
+        self.options.progress(self.done, total, loss)
+        if self.done % LOG_INTERVAL == 0 or self.done == total:
             self._write_log(runner, loss)
-        if get_rank() == 0 and (self.done % self.interval == 0 or self.done == self.total):
+        if self.done % self.settings.state_interval == 0 or self.done == total:
             self.training.save(self.options.folder / STATE_FILE, iteration=self.done)
 
     def _write_log(self, runner: Any, loss: float) -> None:
         lr = max(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
-        with self.log.open("a", encoding="utf-8") as file:
+        with (self.options.folder / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": self.done, "loss": loss, "lr": lr}) + "\n")

@@ -59,9 +59,12 @@ def build_optimizer(model: nn.Module, *, num_layers: int, settings: TrainingSett
 
 
 def build_schedulers(optimizer: Optimizer, settings: TrainingSettings) -> tuple[Any, ...]:
-    """Build the linear warm-up and the polynomial decay to zero, power 1."""
-    warmup = settings.warmup_iterations
-    decay = PolyLR(optimizer, eta_min=0.0, power=1.0, begin=warmup, end=settings.iterations, by_epoch=False)
+    """Build the linear warm-up and the polynomial decay to zero, power 1.
+
+    mmengine steps them once a micro-batch, so their lengths are in micro-batches.
+    """
+    warmup, end = (count * settings.accumulation for count in (settings.warmup_iterations, settings.iterations))
+    decay = PolyLR(optimizer, eta_min=0.0, power=1.0, begin=warmup, end=end, by_epoch=False)
     if not warmup:
         return (decay,)
     rise = LinearLR(optimizer, start_factor=settings.warmup_start, begin=0, end=warmup, by_epoch=False)

@@ -13,6 +13,7 @@ from downstream.engines.openmmlab.fit import FitOptions, fit
 from downstream.engines.openmmlab.imports import EXPECTED, prepare
 from downstream.engines.openmmlab.model import Segmentor, build_segmentor
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE, PREDICTIONS_FOLDER, PredictOptions, predict
+from downstream.engines.openmmlab.state import STATE_FILE
 from downstream.engines.settings import SegmentationJob
 from downstream.engines.vit_adapter import rename_adapter_state
 from downstream.formats.ade20k import Pair
@@ -86,6 +87,12 @@ def prepare_segmentor(
         report = load_state(segmentor, _segmentor_state(read_state(job.checkpoint)))
         workplace.say(f"loaded {job.checkpoint.name}: {report}")
         return segmentor.to(device), _describe(report, job.checkpoint.name, file_sha256(job.checkpoint))
+    path = workplace.folder / CHECKPOINT_FILE
+    start = job.pretrained.name if job.pretrained else f"random initialisation, seed {job.seed}"
+    name = f"{CHECKPOINT_FILE} (fine-tuned from {start})"
+    if workplace.is_resumed and path.is_file():
+        report = load_state(segmentor, read_state(path))
+        return segmentor.to(device), _describe(report, name, file_sha256(path))
     report = _load_pretrained(segmentor, job, workplace)
     segmentor.to(device)
     seconds = fit(
@@ -101,10 +108,9 @@ def prepare_segmentor(
         ),
     )
     clock.add("train_s", seconds)
-    path = workplace.folder / CHECKPOINT_FILE
     save_state(segmentor.state_dict(), path, metadata={"profile": json.dumps(job.profile.model_dump(mode="json"))})
-    start = job.pretrained.name if job.pretrained else f"random initialisation, seed {job.seed}"
-    return segmentor, _describe(report, f"{CHECKPOINT_FILE} (fine-tuned from {start})", file_sha256(path))
+    (workplace.folder / STATE_FILE).unlink(missing_ok=True)  # only an unfinished training needs it
+    return segmentor, _describe(report, name, file_sha256(path))
 
 
 def _load_pretrained(segmentor: Segmentor, job: SegmentationJob, workplace: Workplace) -> LoadReport:

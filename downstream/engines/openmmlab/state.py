@@ -24,8 +24,6 @@ class Training:
     optimizer: Optimizer
     schedulers: tuple[Any, ...]
     """mmengine's parameter schedulers."""
-    recipe: str
-    """What the training was started with; a resumed run must have the same."""
 
     def save(self, path: Path, *, iteration: int) -> None:
         """Write all that a resumed run needs; a kill leaves the last state or this one."""
@@ -34,7 +32,6 @@ class Training:
             tensors.update({f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in moments.items()})
         values = {
             "iteration": iteration,
-            "recipe": self.recipe,
             "lr": [group["lr"] for group in self.optimizer.param_groups],
             "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
         }
@@ -48,11 +45,9 @@ class Training:
             Iterations done, and the state of torch's random numbers at that point.
 
         Raises:
-            ValueError: the file is damaged, or belongs to a run with another recipe.
+            ValueError: the file is damaged.
         """
         tensors, values = _read(path)
-        if values["recipe"] != self.recipe:
-            raise ValueError(f"{path} belongs to a run with other settings; resume with the same ones, or start anew")
         self.model.load_state_dict(_part(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():

@@ -1,0 +1,224 @@
+"""Modalities share one sequence: bias on the diagonal blocks, padding hidden, each with its own feed-forward."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from models.batch import Tokens
+from models.config import ModelConfig
+from models.encoder import FusionEncoder, Sequenced, attention_bias
+from models.layers.position_bias import PositionBias
+
+NAMES = ("first", "second", "third")
+HEADS, DIM = 2, 6
+
+
+def make_config(**changes) -> ModelConfig:
+    values = {
+        "name": "test",
+        "embed_dim": DIM,
+        "ffn_dim": 10,
+        "num_layers": 3,
+        "num_heads": HEADS,
+        "modalities": {name: {} for name in NAMES},
+        "layer_scale_init": 1.0,
+    }
+    return ModelConfig.parse({**values, **changes}, where="test")
+
+
+def make_encoder(seed: int = 0, **changes) -> FusionEncoder:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FusionEncoder(make_config(**changes)).eval()
+
+
+def make_bias(length: int, num_tables: int = 1) -> PositionBias:
+    tables = tuple(torch.randn(7, HEADS) for _ in range(num_tables))
+    return PositionBias(tables=tables, buckets=torch.randint(0, 7, (length, length)))
+
+
+def make_tokens(length: int, *, batch: int = 2, has_bias: bool = True, num_padded: int = 0) -> Tokens:
+    mask = torch.zeros(batch, length, dtype=torch.bool)
+    mask[0, length - num_padded :] = True
+    features = torch.randn(batch, length, DIM).masked_fill(mask[..., None], 0)
+    return Tokens(features, mask if num_padded else None, make_bias(length) if has_bias else None)
+
+
+@st.composite
+def token_sets(draw: st.DrawFn) -> dict[str, Tokens]:
+    """Any non-empty set of modalities, each with or without bias and padding."""
+    torch.manual_seed(draw(st.integers(0, 999)))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
+    made = {}
+    for name in names:
+        length = draw(st.integers(2, 5))
+        padded = draw(st.integers(0, length - 1))
+        made[name] = make_tokens(length, has_bias=draw(st.booleans()), num_padded=padded)
+    return made
+
+
+@settings(max_examples=25, deadline=None)
+@given(tokens=token_sets())
+def test_the_bias_is_each_modalitys_own_on_its_block_and_zero_between(tokens: dict[str, Tokens]) -> None:
+    sequence = FusionEncoder(make_config(num_layers=1)).join(tokens)
+    bias = attention_bias(sequence, 0)
+    if bias is None:
+        assert all(part.bias is None and part.padding_mask is None for part in tokens.values())
+        return
+    length = sequence.features.shape[1]
+    full = bias.expand(2, HEADS, length, length)
+    hidden = torch.zeros(2, length, dtype=torch.bool) if sequence.padding_mask is None else sequence.padding_mask
+    assert torch.equal(full.isneginf(), hidden[:, None, None].expand_as(full))
+    for query, query_span in sequence.spans.items():
+        for key, key_span in sequence.spans.items():
+            own = tokens[query].bias if query == key else None
+            block = full[:, :, query_span, key_span]
+            expected = torch.zeros_like(block) if own is None else own.at_layer(0).expand_as(block)
+            seen = ~hidden[:, None, None, key_span].expand_as(block)
+            assert torch.equal(block[seen], expected[seen])
+
+
+@settings(max_examples=25, deadline=None)
+@given(tokens=token_sets())
+def test_modalities_stand_in_the_models_order_whatever_order_they_come_in(tokens: dict[str, Tokens]) -> None:
+    encoder = make_encoder(num_layers=1)
+    sequence = encoder.join(tokens)
+    assert list(sequence.spans) == [name for name in NAMES if name in tokens]
+    for name, span in sequence.spans.items():
+        assert torch.equal(sequence.features[:, span], tokens[name].features)
+    reversed_tokens = dict(reversed(tokens.items()))
+    with torch.no_grad():
+        for name, part in encoder(reversed_tokens).items():
+            assert torch.equal(part.features, encoder(tokens)[name].features)
+
+
+def test_padding_is_masked_only_where_there_is_some() -> None:
+    encoder = make_encoder()
+    assert encoder.join({"first": make_tokens(3), "third": make_tokens(2)}).padding_mask is None
+    mask = encoder.join({"first": make_tokens(3), "third": make_tokens(4, num_padded=1)}).padding_mask
+    assert mask is not None
+    assert mask.tolist() == [[False] * 6 + [True], [False] * 7]
+
+
+@pytest.mark.parametrize("num_tables", [1, 3])
+def test_what_stands_in_padding_does_not_change_features(num_tables: int) -> None:
+    encoder = make_encoder()
+    tokens = {
+        "first": dataclasses.replace(make_tokens(4, num_padded=2), bias=make_bias(4, num_tables)),
+        "second": dataclasses.replace(make_tokens(3), bias=make_bias(3, num_tables)),
+    }
+    noisy = dataclasses.replace(tokens["first"], features=tokens["first"].features.clone())
+    noisy.features[0, 2:] = 50.0
+    with torch.no_grad():
+        clean, changed = encoder(tokens), encoder({**tokens, "first": noisy})
+    assert torch.equal(clean["first"].features[0, :2], changed["first"].features[0, :2])
+    assert torch.equal(clean["second"].features, changed["second"].features)
+
+
+def test_each_modality_has_its_own_feed_forward_and_final_norm() -> None:
+    encoder = make_encoder()
+    same = make_tokens(3)
+    with torch.no_grad():
+        outputs = [encoder({name: same})[name].features for name in NAMES]
+        for name in NAMES[1:]:
+            for layer in encoder.layers:
+                layer.ffn[name].load_state_dict(layer.ffn["first"].state_dict())
+        shared = [encoder({name: same})[name].features for name in NAMES]
+    assert not torch.equal(outputs[0], outputs[1])
+    assert torch.equal(shared[0], shared[1])
+    assert torch.equal(shared[0], shared[2])
+
+
+def test_a_layer_is_the_pre_norm_formula() -> None:
+    encoder = make_encoder(layer_scale_init=0.3).double()
+    layer = encoder.layers[0]
+    x, bias = torch.randn(2, 5, DIM).double(), torch.randn(1, HEADS, 5, 5).double()
+    middle = x + 0.3 * layer.attn(layer.attn_norm(x), bias)
+    normed = layer.ffn_norm(middle)
+    branch = torch.cat([layer.ffn["first"](normed[:, :2]), layer.ffn["third"](normed[:, 2:])], dim=1)
+    out = layer(x, bias, {"first": slice(0, 2), "third": slice(2, 5)})
+    torch.testing.assert_close(out, middle + branch * layer.ffn_residual.gamma)
+
+
+def test_the_final_norm_is_the_modalitys_or_none() -> None:
+    tokens = {"second": make_tokens(3)}
+    plain, normed = make_encoder(has_final_norm=False), make_encoder()
+    assert len(plain.norms) == 0
+    normed.layers.load_state_dict(plain.layers.state_dict())
+    with torch.no_grad():
+        raw = plain(tokens)["second"].features
+        torch.testing.assert_close(normed(tokens)["second"].features, normed.norms["second"](raw))
+
+
+@pytest.mark.parametrize(("num_layers", "rates"), [(1, [0.0]), (2, [0.0, 0.4]), (5, [0.0, 0.1, 0.2, 0.3, 0.4])])
+def test_the_drop_path_rate_grows_linearly_to_the_last_layer(num_layers: int, rates: list[float]) -> None:
+    encoder = make_encoder(num_layers=num_layers, drop_path_rate=0.4)
+    assert [layer.attn_residual.drop_rate for layer in encoder.layers] == pytest.approx(rates)
+    assert [layer.ffn_residual.drop_rate for layer in encoder.layers] == pytest.approx(rates)
+
+
+def test_each_layer_takes_its_own_table() -> None:
+    encoder = make_encoder()
+    sequence = encoder.join({"first": dataclasses.replace(make_tokens(4), bias=make_bias(4, num_tables=3))})
+    biases = [attention_bias(sequence, layer) for layer in range(3)]
+    assert not torch.equal(biases[0], biases[1])
+    own = sequence.biases["first"]
+    assert own is not None
+    assert torch.equal(biases[2], own.at_layer(2)[None])
+
+
+def gradients(encoder: FusionEncoder, sequence: Sequenced, tables: tuple[Tensor, ...]) -> list[Tensor]:
+    encoder.zero_grad()
+    out = encoder.run_layers(sequence, range(len(encoder.layers)))
+    leaves = [*(table for table in tables), *encoder.layers.parameters()]
+    found = torch.autograd.grad(out.square().mean(), leaves, allow_unused=True)
+    return [torch.zeros(0) if gradient is None else gradient for gradient in found]
+
+
+@pytest.mark.parametrize("num_tables", [1, 3])
+def test_gradient_flows_to_the_tables_with_and_without_checkpointing(num_tables: int) -> None:
+    encoder = make_encoder()
+    tables = tuple(torch.randn(7, HEADS, requires_grad=True) for _ in range(num_tables))
+    bias = PositionBias(tables=tables, buckets=torch.randint(0, 7, (4, 4)))
+    tokens = {"first": make_tokens(3), "second": dataclasses.replace(make_tokens(4), bias=bias)}
+    sequence = encoder.join(tokens)
+    kept = gradients(encoder, sequence, tables)
+    encoder.is_checkpointed = True
+    recomputed = gradients(encoder, sequence, tables)
+    assert all(gradient.abs().sum() > 0 for gradient in kept[:num_tables])
+    for ours, theirs in zip(kept, recomputed, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_layers_run_in_parts_as_they_run_whole() -> None:
+    encoder = make_encoder()
+    sequence = encoder.join({"first": make_tokens(4), "third": make_tokens(3, num_padded=1)})
+    with torch.no_grad():
+        half = dataclasses.replace(sequence, features=encoder.run_layers(sequence, range(1)))
+        assert torch.equal(encoder.run_layers(half, range(1, 3)), encoder.run_layers(sequence, range(3)))
+
+
+def test_the_bias_is_in_the_scores_type_under_half_precision() -> None:
+    encoder = make_encoder().to(torch.bfloat16)
+    part = make_tokens(4, num_padded=1)
+    tokens = {"first": dataclasses.replace(part, features=part.features.to(torch.bfloat16))}
+    with torch.no_grad():
+        out = encoder(tokens)["first"].features
+    assert out.dtype == torch.bfloat16
+    assert out.isfinite().all()
+
+
+def test_an_unknown_modality_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="no modality 'fourth', only first, second, third"):
+        make_encoder()({"fourth": make_tokens(3)})
+
+
+def test_features_are_finite_even_when_a_sample_is_padded_but_for_its_class() -> None:
+    with torch.no_grad():
+        out = make_encoder()({"first": make_tokens(5, num_padded=4)})["first"].features
+    assert math.isfinite(float(out.sum()))
