@@ -2,7 +2,9 @@
 
 import argparse
 import contextlib
+import math
 import os
+import re
 import shlex
 import sys
 import time
@@ -28,8 +30,9 @@ EXIT_FAULT = 70  # ours: sysexits' "internal software error"; 1 means a regressi
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run tasks; exit codes: 0 done, 1 regression, 2 usage error, 3 not comparable, 4 something is missing."""
-    parser = build_parser()
-    args = parser.parse_args(argv)
+    # Threads that wait by spinning take the cores from everything else that runs: six times slower beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    args = build_parser().parse_args(argv)
     command = shlex.join(["python", "downstream/run.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         return _run(args, command)
@@ -78,13 +81,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _limit(text: str) -> float:
-    value = float(text)
-    if value <= 0 or (value >= 1 and value != int(value)):
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value <= 0 or (value >= 1 and value != int(value)):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number of samples nor a share below 1")
     return value
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ValueError("started as several processes (WORLD_SIZE above 1), expected one; start it without torchrun")
     if args.list:
         sys.stdout.write(_list())
         return EXIT_DONE
@@ -111,7 +119,10 @@ def _run(args: argparse.Namespace, command: str) -> int:
     if args.dry_run:
         return EXIT_DONE
     folders = {name: _open_folder(args, name) for name in names}
-    records = [_run_task(name, options, folder, args, command) for name, folder in folders.items()]
+    records = [
+        _run_task(name, plans[name], options, folder=folder, args=args, command=command)
+        for name, folder in folders.items()
+    ]
     return _conclude(records, folders, args, command)
 
 
@@ -167,17 +178,36 @@ def _open_folder(args: argparse.Namespace, task: str) -> Path:
         if not named.is_dir():
             raise FileNotFoundError(f"no run at {named}; name the folder of a run below {args.output_dir}")
         return named
-    earlier: list[Path] = sorted(path for path in args.output_dir.glob(f"*_{task}_*") if path.is_dir())
+    pattern = re.compile(rf"\d{{8}}-\d{{6}}_{re.escape(task)}_[0-9a-f]{{6}}")
+    earlier: list[Path] = sorted(path for path in args.output_dir.glob("*") if pattern.fullmatch(path.name))
     if not earlier:
         raise FileNotFoundError(f"no run of {task} in {args.output_dir} to go on with; leave --resume out")
     return earlier[-1]
 
 
-def _run_task(name: str, options: RunOptions, folder: Path, args: argparse.Namespace, command: str) -> Record:
+def _read_finished(folder: Path, options: RunOptions, plan: Plan) -> Record:
+    """Give a finished run's record, if it is what the user asks for.
+
+    Raises:
+        ValueError: it was made with other settings.
+    """
+    record = read_record(folder / RECORD_FILE)
+    asked = {"profile": plan.settings, "seed": options.seed, "limit": options.limit}
+    if changed := [key for key, value in asked.items() if record.config.get(key) != value]:
+        raise ValueError(
+            f"{folder.name} is finished and was made with another {changed[0]!r}; ask for the same settings, "
+            "or leave --resume out"
+        )
+    print(f"{folder.name} is finished; its result:", file=sys.stderr)
+    return record
+
+
+def _run_task(
+    name: str, plan: Plan, options: RunOptions, *, folder: Path, args: argparse.Namespace, command: str
+) -> Record:
     """Run one task and write its record before anything else can go wrong."""
     if (folder / RECORD_FILE).is_file():
-        print(f"{folder.name} is finished; its result:", file=sys.stderr)
-        return read_record(folder / RECORD_FILE)
+        return _read_finished(folder, options, plan)
     config = load_task_config(name)
     with Progress(sys.stderr) as progress:
         workplace = Workplace(

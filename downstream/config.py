@@ -86,13 +86,16 @@ def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise ValueError(f"--set {assignment!r}, expected key.path=value, such as training.lr=1e-3")
-        changed = _assign(changed, key.split("."), _read_value(text))
+        changed = _assign(changed, key.split("."), _read_value(text, assignment))
     return changed
 
 
-def _read_value(text: str) -> Any:
+def _read_value(text: str, assignment: str) -> Any:
     """Read a value as YAML does, and numbers such as 1e-3 besides, which YAML takes for a string."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {assignment!r}: the value is not YAML; write it as in a config") from None
     if isinstance(value, str):
         try:
             return float(value)

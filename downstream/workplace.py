@@ -32,7 +32,7 @@ class Workplace:
         path = self.folder / CONFIG_FILE
         text = yaml.safe_dump(dict(config), sort_keys=False)
         if path.is_file():
-            earlier = yaml.safe_load(path.read_text(encoding="utf-8"))
+            earlier = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
             if changed := [key for key, value in yaml.safe_load(text).items() if earlier.get(key) != value]:
                 raise ValueError(
                     f"{self.folder.name} was started with another {changed[0]!r}; resume it with the same settings, "

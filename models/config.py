@@ -33,18 +33,29 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ValueError(f"{where}: {_first_fault(error, cls.model_fields)}") from None
+            raise ValueError(f"{where}: {_first_fault(error, cls)}") from None
 
 
-def _first_fault(error: ValidationError, known: Iterable[str]) -> str:
+def _first_fault(error: ValidationError, model: type[BaseModel]) -> str:
     """Put the first of pydantic's findings into one line."""
     fault = error.errors()[0]
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return unknown_name("key", str(fault["loc"][-1]), known)
+        *blocks, name = (str(part) for part in fault["loc"])
+        return unknown_name("key", name, _keys_of(model, blocks))
     value = "" if fault["type"] == "missing" else f" {fault['input']!r}"
     message = fault["msg"].removeprefix("Value error, ")
     return message if fault["type"] == "value_error" else f"{key}{value}: {message}".removeprefix(": ")
+
+
+def _keys_of(model: type[BaseModel], blocks: Iterable[str]) -> Iterable[str]:
+    """Name the keys of a block inside a config."""
+    for block in blocks:
+        field = model.model_fields.get(block)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return model.model_fields
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: several test runs at once must not starve
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent

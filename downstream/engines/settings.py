@@ -7,17 +7,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from models.config import PositiveInt, Rate, Settings
+from models.config import PositiveInt, Rate, Settings, load_config
 
-PositiveFloat = Annotated[float, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0)]
 
 
 def _read_ratio(value: object) -> object:
-    return float(Fraction(value)) if isinstance(value, str) else value
+    try:
+        return float(Fraction(value)) if isinstance(value, str) else value
+    except ZeroDivisionError:
+        raise ValueError("a fraction over zero") from None
 
 
 Ratio = Annotated[float, BeforeValidator(_read_ratio), Field(gt=0)]
 """A positive number that may be written as a fraction: "384/896"."""
+
+
+NORM_GROUPS = 32  # of the pixel decoder
 
 
 class AdapterSettings(Settings):
@@ -29,7 +37,7 @@ class AdapterSettings(Settings):
     value_ratio: PositiveFloat = 0.5
     ffn_ratio: PositiveFloat = 0.25
     injector_scale_init: float = 1e-6
-    num_extra_extractors: int = 2
+    num_extra_extractors: Count = 2
 
 
 class HeadSettings(Settings):
@@ -44,6 +52,13 @@ class HeadSettings(Settings):
     num_points: PositiveInt
     """Points of a mask that the losses look at."""
     no_object_weight: PositiveFloat = 0.1
+
+    @model_validator(mode="after")
+    def _channels_divide(self) -> Self:
+        for divisor, what in ((NORM_GROUPS, "groups of its norms"), (self.num_heads, "heads")):
+            if self.channels % divisor:
+                raise ValueError(f"head.channels {self.channels} is no multiple of its {divisor} {what}")
+        return self
 
 
 class GeometrySettings(Settings):
@@ -72,6 +87,14 @@ class GeometrySettings(Settings):
             raise ValueError(f"crop_px {self.crop_px} is not a multiple of 32")
         return self
 
+    @model_validator(mode="after")
+    def _windows_touch(self) -> Self:
+        if self.stride_px > self.crop_px:
+            raise ValueError(
+                f"stride_px {self.stride_px} is above crop_px {self.crop_px}: no window would see some pixels"
+            )
+        return self
+
 
 class TrainingSettings(Settings):
     """The fine-tuning recipe."""
@@ -83,9 +106,9 @@ class TrainingSettings(Settings):
     """Pictures at once; the rest is accumulated."""
     lr: PositiveFloat
     betas: tuple[Rate, Rate] = (0.9, 0.999)
-    weight_decay: float
+    weight_decay: NonNegativeFloat
     layer_decay: Annotated[float, Field(gt=0, le=1)]
-    warmup_iterations: int
+    warmup_iterations: Count
     warmup_start: PositiveFloat = 1e-6
     """Share of `lr` that the warm-up begins with."""
     max_grad_norm: PositiveFloat | None = None
@@ -108,7 +131,7 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _warmup_ends(self) -> Self:
-        if not 0 <= self.warmup_iterations < self.iterations:
+        if self.warmup_iterations >= self.iterations:
             raise ValueError(f"warmup_iterations {self.warmup_iterations} is not below iterations {self.iterations}")
         return self
 
@@ -122,6 +145,15 @@ class SegmentationProfile(Settings):
     adapter: AdapterSettings = AdapterSettings()
     head: HeadSettings
     training: TrainingSettings
+
+    @model_validator(mode="after")
+    def _adapter_heads_divide(self) -> Self:
+        value_dim = int(load_config(self.size).embed_dim * self.adapter.value_ratio)
+        if value_dim % self.adapter.num_heads:
+            raise ValueError(
+                f"adapter.num_heads {self.adapter.num_heads} does not divide its values' width {value_dim}"
+            )
+        return self
 
 
 @dataclass(frozen=True)

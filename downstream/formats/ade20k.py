@@ -1,6 +1,7 @@
 """ADE20K as its makers publish it: `ADEChallengeData2016/{images,annotations}/{training,validation}`."""
 
 import hashlib
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ def _check_pair(pair: Pair) -> str:
 def _open(path: Path) -> Image.Image:
     """Decode a file fully; a half-transferred one must not get past this point."""
     try:
-        image = Image.open(path)
+        image = Image.open(io.BytesIO(path.read_bytes()))
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is not a readable picture ({error}); fetch it again") from None

@@ -102,10 +102,9 @@ def _is_ours(path: Path) -> bool:
         length = int.from_bytes(file.read(8), "little")
         header = file.read(length) if length < 100_000_000 else b""
     try:
-        settings = json.loads(json.loads(header)["__metadata__"]["profile"])
+        return bool(json.loads(json.loads(header)["__metadata__"]["profile"])["size"] != "4b")
     except (ValueError, KeyError, TypeError):
         return False
-    return bool(settings.get("size") != "4b")
 
 
 def _holds_published_split(config: TaskConfig, data_root: Path) -> bool:

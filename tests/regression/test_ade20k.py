@@ -98,10 +98,12 @@ def test_one_seed_gives_one_number_and_a_kill_does_not_change_it(start, finish, 
     assert json.loads(log[-1])["iteration"] == 24
     assert len(list((tmp_path / "killed").iterdir())) == 1
 
+    assert values(finish(*SHORT, "--resume", output="killed")) == values(first)
+    assert "is finished; its result" in finish.stderr
     other = start(*SHORT[:-1], "2", "--resume", output="killed")
     _, stderr = other.communicate()
-    assert other.returncode == 0, "a finished run shows its result"
-    assert "is finished" in stderr
+    assert other.returncode == 2
+    assert "made with another 'limit'" in stderr
 
 
 def test_a_checkpoint_of_a_run_gives_the_number_of_the_run_and_takes_every_view(finish, tmp_path):

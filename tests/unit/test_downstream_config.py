@@ -15,7 +15,8 @@ KEYS = st.text("abc", min_size=1, max_size=2)
 TREES = st.dictionaries(
     KEYS, st.recursive(st.integers(), lambda inner: st.dictionaries(KEYS, inner, max_size=3), max_leaves=8), max_size=4
 )
-PROFILE = load_task_config("ade20k").profiles["mini"]
+MINI = load_task_config("ade20k").profiles["mini"]
+PROFILE = {**MINI, "training": {**MINI["training"], "iterations": 400, "warmup_iterations": 40}}
 
 
 def leaves(tree: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

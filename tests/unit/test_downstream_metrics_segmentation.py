@@ -1,4 +1,4 @@
-"""Scores are ratios of sums over pictures, as MMSegmentation has them; its own code is asked in test_downstream_data."""
+"""Scores are ratios of sums over pictures, as MMSegmentation has them; test_downstream_data asks its own code."""
 
 import json
 import math

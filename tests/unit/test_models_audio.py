@@ -77,6 +77,16 @@ def test_every_kernel_keeps_the_number_of_frames(width: int, kernel: int) -> Non
     assert adapter(clips).features.shape == (1, count_frames(2000, EXTRACTOR) + 1, 32)
 
 
+def test_an_even_kernel_drops_the_last_frame() -> None:
+    adapter = make_model(position_width=4, position_depth=1).adapters["audio"]
+    frames, padding = torch.randn(1, 9, 32), torch.zeros(1, 9, dtype=torch.bool)
+    changed = frames.clone()
+    changed[:, 5] += 1
+    with torch.no_grad():
+        moved = (adapter._positions(frames, padding) != adapter._positions(changed, padding)).any(-1)[0]
+    assert moved.nonzero().flatten().tolist() == [4, 5, 6, 7]  # frame t reads frames t - 2 to t + 1
+
+
 def test_padding_is_masked_and_zero() -> None:
     tokens = make_model().adapters["audio"](make_clips([900, 2500]))
     assert tokens.padding_mask is not None

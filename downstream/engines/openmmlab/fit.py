@@ -97,8 +97,7 @@ def _build_runner(
         },
         train_cfg={"by_epoch": False, "max_iters": (settings.iterations - done) * settings.accumulation},
         optim_wrapper=_wrap_optimizer(training, profile),
-        param_scheduler=list(training.schedulers),
-        default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None},
+        default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None, "param_scheduler": None},
         custom_hooks=[hook],
         randomness={"seed": options.seed},
         default_scope="mmseg",
@@ -117,9 +116,7 @@ def _wrap_optimizer(training: Training, profile: SegmentationProfile) -> Any:
 
 
 class _TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
-    """Logs, shows progress and writes the state; takes up the random numbers of a resumed run."""
-
-    priority = "VERY_LOW"  # after the schedulers have stepped
+    """Steps the schedule, logs, shows progress, writes the state; takes up the random numbers of a resumed run."""
 
     def __init__(
         self,
@@ -150,6 +147,8 @@ class _TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
         if (batch_idx + 1) % self.settings.accumulation or outputs is None:
             return
         total = self.settings.iterations
+        for scheduler in self.training.schedulers:
+            scheduler.step()
         self.done += 1
         loss = float(outputs["loss"].detach())
         if not math.isfinite(loss):

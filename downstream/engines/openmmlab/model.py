@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from downstream.engines.openmmlab.imports import prepare
-from downstream.engines.settings import AdapterSettings, HeadSettings, SegmentationProfile
+from downstream.engines.settings import NORM_GROUPS, AdapterSettings, HeadSettings, SegmentationProfile
 from downstream.engines.vit_adapter import MODALITY, ViTAdapter
 from models.config import ModelConfig, load_config
 from models.modalities.image import PATCH_SIZE_PX
@@ -139,7 +139,7 @@ def _pixel_decoder_config(head: HeadSettings, positions: dict[str, Any]) -> dict
     return {
         "type": "mmdet.MSDeformAttnPixelDecoder",
         "num_outs": 3,
-        "norm_cfg": {"type": "GN", "num_groups": 32},
+        "norm_cfg": {"type": "GN", "num_groups": NORM_GROUPS},
         "act_cfg": {"type": "ReLU"},
         "encoder": {
             "num_layers": head.num_encoder_layers,

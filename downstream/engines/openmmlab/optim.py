@@ -59,13 +59,14 @@ def build_optimizer(model: nn.Module, *, num_layers: int, settings: TrainingSett
 
 
 def build_schedulers(optimizer: Optimizer, settings: TrainingSettings) -> tuple[Any, ...]:
-    """Build the linear warm-up and the polynomial decay to zero, power 1.
+    """Build the linear warm-up and the polynomial decay to zero, power 1; stepped once an optimiser step.
 
-    mmengine steps them once a micro-batch, so their lengths are in micro-batches.
+    As in the released recipe, whose schedule is mmcv 0.x's: the decay counts from the first iteration, the warm-up
+    multiplies it, and the rate would be zero one step after the last. mmengine's own lengths end one step earlier.
     """
-    warmup, end = (count * settings.accumulation for count in (settings.warmup_iterations, settings.iterations))
-    decay = PolyLR(optimizer, eta_min=0.0, power=1.0, begin=warmup, end=end, by_epoch=False)
+    decay = PolyLR(optimizer, eta_min=0.0, power=1.0, begin=0, end=settings.iterations + 1, by_epoch=False)
+    warmup = settings.warmup_iterations
     if not warmup:
         return (decay,)
-    rise = LinearLR(optimizer, start_factor=settings.warmup_start, begin=0, end=warmup, by_epoch=False)
+    rise = LinearLR(optimizer, start_factor=settings.warmup_start, begin=0, end=warmup + 1, by_epoch=False)
     return (rise, decay)

@@ -14,6 +14,7 @@ from models.checkpoint.load import save_state
 
 STATE_FILE = "training_state.safetensors"
 RANDOM_KEY = "random_state"
+VALUE_KEYS = ("iteration", "lr", "schedulers")
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Training:
             ValueError: the file is damaged.
         """
         tensors, values = _read(path)
+        if _part(tensors, "model.").keys() != self.model.state_dict().keys():
+            raise ValueError(f"{path} holds other parameters than the model; remove it and start anew")
         self.model.load_state_dict(_part(tensors, "model."))
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimizer.").items():
@@ -74,6 +77,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, safe_open is no mapping
-            return tensors, json.loads(file.metadata()["training"])
+            values = json.loads(file.metadata()["training"])
+            return {RANDOM_KEY: tensors[RANDOM_KEY], **tensors}, {key: values[key] for key in VALUE_KEYS}
     except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is damaged ({error}); remove it and start anew") from None
