@@ -51,7 +51,7 @@ clean: ## remove the environment and caches; results stay
 $(READY): requirements.lock pyproject.toml Makefile
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; install Python 3.11, or name one: make PYTHON=/path/to/python3.11"; exit 4; }
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 12))' || { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); expected Python 3.11 or 3.12: make PYTHON=/path/to/python3.11"; exit 4; }
-	@echo "setup: installing 161 locked packages into $(VENV) (1-3 minutes the first time, 3 GB to fetch, 6 GB on disk)"
+	@echo "setup: installing $$(grep -c == requirements.lock) locked packages into $(VENV) (1-3 minutes the first time, 3 GB to fetch, 6 GB on disk)"
 	@$(PYTHON) -m venv $(VENV) || { echo "error: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3.11-venv"; exit 4; }
 	@awk '/^[a-z]/ { p = /^uv==/ } p' requirements.lock | $(VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r /dev/stdin 2>$(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
 	@$(UV) pip sync --quiet --no-config --python $(PY) --require-hashes --build-constraints requirements.lock requirements.lock
