@@ -85,6 +85,10 @@ class ModelConfig(Settings):
     """Rate of the last layer; it grows linearly from 0 at the first."""
     has_inner_norm: bool = True
     """The second norms of Sub-LN, before the output projections of attention and feed-forward."""
+    has_attn_output_norm: bool = False
+    """A norm after attention's output projection; off in every released config."""
+    has_head_scales: bool = False
+    """One learned factor for each attention head; off in every released config."""
     has_per_layer_bias: bool = False
     """One relative position table for each layer, as fine-tuned models have, instead of one for all."""
     has_final_norm: bool = True

@@ -35,7 +35,10 @@ class FusionLayer(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.attn_norm = nn.LayerNorm(dim)
-        self.attn = SelfAttention(dim, config.num_heads, has_inner_norm=config.has_inner_norm)
+        self.attn = SelfAttention(
+            dim, config.num_heads, has_inner_norm=config.has_inner_norm, has_head_scales=config.has_head_scales
+        )
+        self.attn_output_norm = nn.LayerNorm(dim) if config.has_attn_output_norm else nn.Identity()
         self.attn_residual = Residual(dim, scale_init=config.layer_scale_init, drop_rate=drop_path_rate)
         self.ffn_norm = nn.LayerNorm(dim)
         self.ffn = nn.ModuleDict(
@@ -45,7 +48,7 @@ class FusionLayer(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None, spans: Mapping[str, slice]) -> Tensor:
         """Transform (batch, tokens, dim) under an additive bias; `spans` says which tokens are whose."""
-        x = self.attn_residual(x, self.attn(self.attn_norm(x), bias))
+        x = self.attn_residual(x, self.attn_output_norm(self.attn(self.attn_norm(x), bias)))
         normed = self.ffn_norm(x)
         parts = [self.ffn[name](normed[:, span]) for name, span in spans.items()]
         out: Tensor = self.ffn_residual(x, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))

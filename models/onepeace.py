@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.batch import Tokens
-from models.config import ModelConfig
+from models.config import ModelConfig, unknown_name
 from models.encoder import FusionEncoder
 from models.modalities import load_modality
 
@@ -48,6 +48,29 @@ class OnePeace(nn.Module):
     def embed(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         """Give (batch, dim) unit vectors by modality, comparable across modalities; each is encoded for itself."""
         return {name: self._project(name, self.encode({name: value})[name]) for name, value in inputs.items()}
+
+    def own_parameters(self, name: str) -> dict[str, nn.Parameter]:
+        """Give the parameters that only one modality uses: its adapter, feed-forwards, final norm and projection.
+
+        Training these alone teaches the model a new modality and leaves the others as they were.
+
+        Args:
+            name: one of this model's modalities.
+
+        Returns:
+            Parameters by their name in the model.
+
+        Raises:
+            ValueError: the model has no such modality.
+        """
+        if name not in self.adapters:
+            raise ValueError(unknown_name("modality", name, self.adapters))
+        own = (f"adapters.{name}.", f"encoder.norms.{name}.", f"projections.{name}.")
+        return {
+            key: parameter
+            for key, parameter in self.named_parameters()
+            if key.startswith(own) or f".ffn.{name}." in key
+        }
 
     def _project(self, name: str, tokens: Tokens) -> Tensor:
         return functional.normalize(self.projections[name](tokens.features[:, 0]), dim=1)

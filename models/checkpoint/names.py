@@ -16,10 +16,14 @@ _PAIRS = (
     ("logit_scale", "logit_scale"),
     ("{m}_proj.{leaf}", "projections.{m}.{leaf}"),
     ("encoder_wrapper.{m}_adapter.cls_embedding", "adapters.{m}.cls_embedding"),
+    ("encoder_wrapper.{m}_adapter.type_embedding", "adapters.{m}.type_embedding"),
+    ("encoder_wrapper.{m}_adapter.type_embedding_2", "adapters.{m}.second_type_embedding"),
+    ("encoder_wrapper.{m}_adapter.layernorm_embedding.{leaf}", "adapters.{m}.embedding_norm.{leaf}"),
     ("encoder_wrapper.{m}_adapter.rel_pos_table_list.{n}.weight", "adapters.{m}.bias.tables.{n}"),
     ("encoder_wrapper.text_adapter.embed_tokens.weight", "adapters.text.embed_tokens.weight"),
     ("encoder_wrapper.text_adapter.embed_positions.weight", "adapters.text.positions"),
     ("encoder_wrapper.image_adapter.pos_embed", "adapters.image.positions"),
+    ("encoder_wrapper.image_adapter.embed_images.{leaf}", "adapters.image.stem.{leaf}"),
     ("encoder_wrapper.image_adapter.embed_images.{n}.{leaf}", "adapters.image.stem.{n}.{leaf}"),
     ("encoder_wrapper.image_adapter.embed_images.{n}.layer_norm.{leaf}", "adapters.image.stem.{n}.norm.{leaf}"),
     ("encoder_wrapper.audio_adapter.cls_pos_embed", "adapters.audio.cls_position"),
@@ -35,9 +39,14 @@ _PAIRS = (
     ("encoder_wrapper.audio_adapter.embed_audios.2.{leaf}", "adapters.audio.extractor_norm.{leaf}"),
     ("encoder_wrapper.audio_adapter.embed_audios.3.{leaf}", "adapters.audio.extractor_proj.{leaf}"),
     ("encoder_wrapper.audio_adapter.embed_positions.{n}.0.{leaf}", "adapters.audio.position_convs.{n}.{leaf}"),
+    ("encoder_wrapper.audio_adapter.embed_positions.0.{leaf}", "adapters.audio.position_norm.{leaf}"),
+    # With a norm in front of them, the position convolutions stand one level deeper.
+    ("encoder_wrapper.audio_adapter.embed_positions.1.{n}.0.{leaf}", "adapters.audio.position_convs.{n}.{leaf}"),
     ("encoder_wrapper.fusion_model.{m}_layer_norm.{leaf}", "encoder.norms.{m}.{leaf}"),
     ("encoder_wrapper.fusion_model.layers.{n}.gamma_1", "encoder.layers.{n}.attn_residual.gamma"),
     ("encoder_wrapper.fusion_model.layers.{n}.gamma_2", "encoder.layers.{n}.ffn_residual.gamma"),
+    ("encoder_wrapper.fusion_model.layers.{n}.attn_ln.{leaf}", "encoder.layers.{n}.attn_output_norm.{leaf}"),
+    ("encoder_wrapper.fusion_model.layers.{n}.self_attn.c_attn", "encoder.layers.{n}.attn.head_scales"),
     ("encoder_wrapper.fusion_model.layers.{n}.self_attn.ln.{leaf}", "encoder.layers.{n}.attn.inner_norm.{leaf}"),
     (
         "encoder_wrapper.fusion_model.layers.{n}.self_attn.{proj}_proj.{leaf}",
@@ -52,6 +61,11 @@ _PAIRS = (
     ("encoder_wrapper.fusion_model.layers.{n}.{m}_ffn.0.wi_1.{leaf}", "encoder.layers.{n}.ffn.{m}.up_proj.{leaf}"),
     ("encoder_wrapper.fusion_model.layers.{n}.{m}_ffn.2.{leaf}", "encoder.layers.{n}.ffn.{m}.inner_norm.{leaf}"),
     ("encoder_wrapper.fusion_model.layers.{n}.{m}_ffn.3.{leaf}", "encoder.layers.{n}.ffn.{m}.down_proj.{leaf}"),
+    ("classify_head.norm.{leaf}", "head.norm.{leaf}"),
+    ("classify_head.attn_pooling_func.q", "head.pooling.q"),
+    ("classify_head.attn_pooling_func.{proj}_proj.{leaf}", "head.pooling.{proj}_proj.{leaf}"),
+    ("classify_head.pooler.1.{leaf}", "head.pooler.0.{leaf}"),
+    ("classify_head.classifier.{n}.{leaf}", "head.classifier.{n}.{leaf}"),
 )
 
 # Vision, segmentation and classifier forms, fairseq form; the first that fits is taken.
@@ -62,6 +76,8 @@ _VISION_PAIRS = (
     (r"encoder\.layer_norm\.(weight|bias)", r"encoder_wrapper.fusion_model.image_layer_norm.\1"),
     (r"encoder\.layers\.(.+)", r"encoder_wrapper.fusion_model.layers.\1"),
 )
+
+HEAD_PREFIX = "head."
 
 # Buffers that follow from the sizes: nothing is lost without them.
 _DERIVED = re.compile(r"(.+\.)?(rp_bucket|position_idx)|encoder_wrapper\.fusion_model\.version")
@@ -111,10 +127,13 @@ def rename_state(state: Mapping[str, Tensor], *, prefix: str = "") -> dict[str, 
 
     Args:
         state: tensors by published name, of any release, or by our name.
-        prefix: put in front of every name of ours that was found.
+        prefix: put in front of the encoder's names; a head's names stand beside it.
     """
-    return {
-        name if (ours := our_name(name)) is None else prefix + ours: value
-        for name, value in state.items()
-        if not is_derived(name)
-    }
+    return {_place(name, prefix): value for name, value in state.items() if not is_derived(name)}
+
+
+def _place(published: str, prefix: str) -> str:
+    ours = our_name(published)
+    if ours is None:
+        return published
+    return ours if ours.startswith(HEAD_PREFIX) else prefix + ours

@@ -1,13 +1,22 @@
 """The audio modality: waveforms at 16 kHz, a convolutional extractor, convolutional positions, 1-D relative bias."""
 
-from collections.abc import Mapping, Sequence
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
+import numpy as np
+import soundfile
+import soxr
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from models.batch import Tokens
 from models.config import ModelConfig, PositiveInt, Settings
@@ -20,7 +29,7 @@ PaddingMode = Literal["masked", "reference"]
 class AudioOptions(Settings):
     """The audio block of a size."""
 
-    bucket_size: PositiveInt
+    bucket_size: Annotated[int, Field(ge=2)]
     """Relative distances on either side, zero included."""
     extractor: Annotated[list[tuple[PositiveInt, PositiveInt, PositiveInt]], Field(min_length=1)]
     """Convolutions over the waveform: channels, kernel, stride."""
@@ -29,6 +38,14 @@ class AudioOptions(Settings):
     position_width: PositiveInt
     """Width of all position convolutions together; each has the kernel max(3, width // depth)."""
     position_groups: PositiveInt
+    has_conv_bias: bool = False
+    """Biases in the extractor; in no released config."""
+    has_position_norm: bool = False
+    """A norm on what the position convolutions read; in no released config."""
+    has_embedding_norm: bool = False
+    """A norm on class and frames before the positions; off in every released config."""
+    has_type_embedding: bool = False
+    """One vector added to every position; off in every released config."""
     padding_mode: PaddingMode = "masked"
     """`masked`: a clip's features do not depend on its batch. `reference`: padding leaks, as in the published code."""
 
@@ -66,7 +83,7 @@ class AudioAdapter(nn.Module):
     def __init__(self, dim: int, *, num_heads: int, num_tables: int, options: AudioOptions) -> None:
         super().__init__()
         self.options = options
-        self.extractor = _build_extractor(options.extractor)
+        self.extractor = _build_extractor(options.extractor, has_bias=options.has_conv_bias)
         last = options.extractor[-1][0]
         self.extractor_norm = nn.LayerNorm(last)
         self.extractor_proj = nn.Linear(last, dim)
@@ -80,6 +97,9 @@ class AudioAdapter(nn.Module):
         self.cls_embedding = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.cls_position = nn.Parameter(torch.randn(1, 1, dim) * 0.02)
         self.mask_embedding = nn.Parameter(torch.randn(1, dim) * 0.02)  # in the released weights, used by nothing
+        self.position_norm = nn.LayerNorm(dim) if options.has_position_norm else nn.Identity()
+        self.embedding_norm = nn.LayerNorm(dim) if options.has_embedding_norm else nn.Identity()
+        self.type_embedding = nn.Parameter(torch.zeros(1, 1, dim)) if options.has_type_embedding else None
         self.bias = RelativeTables(num_tables, num_token_rows(options.bucket_size), num_heads)
 
     def forward(self, clips: Waveforms) -> Tokens:
@@ -102,29 +122,33 @@ class AudioAdapter(nn.Module):
                 f"a padding mask of shape {tuple(padding.shape)}, expected {(len(frames), frames.shape[1] + 1)}: "
                 "one column for the class and one for each frame"
             )
-        frames = frames + self._positions(frames, padding[:, 1:])
-        cls = (self.cls_embedding + self.cls_position).expand(len(frames), -1, -1)
-        x = torch.cat([cls, frames], dim=1).masked_fill(padding[..., None], 0)
+        positions = self._positions(frames, padding[:, 1:])
+        x = torch.cat([self.cls_embedding.expand(len(frames), -1, -1), frames], dim=1)
+        x = self.embedding_norm(x) + torch.cat([self.cls_position.expand(len(frames), -1, -1), positions], dim=1)
+        if self.type_embedding is not None:
+            x = x + self.type_embedding
+        x = x.masked_fill(padding[..., None], 0)
         bias = self.bias(token_buckets(x.shape[1], self.options.bucket_size, x.device))
         return Tokens(features=x, padding_mask=padding if padding.any() else None, bias=bias)
 
     def _positions(self, frames: Tensor, padding: Tensor) -> Tensor:
         """Derive the position signal, (batch, frames, dim), from the frames around each one."""
         length = frames.shape[1]
-        x = frames.transpose(1, 2)
+        x = self.position_norm(frames).transpose(1, 2)
         hidden = padding[:, None] if self.options.padding_mode == "masked" else padding.new_zeros(1, 1, length)
         for conv in self.position_convs.values():
             x = conv(x.masked_fill(hidden, 0))[..., :length]  # an even kernel gives one frame too many
             x = functional.gelu(functional.layer_norm(x.transpose(1, 2), (x.shape[1],)).transpose(1, 2))
-        return x.transpose(1, 2)
+        positions: Tensor = x.transpose(1, 2)
+        return positions
 
 
 class ExtractorBlock(nn.Module):
     """One convolution over the waveform with its norm and activation."""
 
-    def __init__(self, in_channels: int, channels: int, *, kernel: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, *, kernel: int, stride: int, has_bias: bool) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=False)
+        self.conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=has_bias)
         self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -132,21 +156,168 @@ class ExtractorBlock(nn.Module):
         return functional.gelu(self.norm(self.conv(x).transpose(1, 2))).transpose(1, 2)
 
 
-def _build_extractor(spec: Sequence[tuple[int, int, int]]) -> nn.Sequential:
+def _build_extractor(spec: Sequence[tuple[int, int, int]], *, has_bias: bool) -> nn.Sequential:
     """Chain the convolutions over the waveform."""
     inputs = [1, *(channels for channels, _, _ in spec)]
     return nn.Sequential(
         *(
-            ExtractorBlock(in_channels, channels, kernel=kernel, stride=stride)
+            ExtractorBlock(in_channels, channels, kernel=kernel, stride=stride, has_bias=has_bias)
             for in_channels, (channels, kernel, stride) in zip(inputs, spec, strict=False)
         )
     )
+
+
+AudioTransform = Callable[..., Tensor]
+
+SAMPLE_RATE_HZ: Final = 16_000  # paper, Architecture
+MAX_DURATION_S: Final = 15.0  # paper, appendix; 20 for audio-text retrieval after fine-tuning
+STREAMED_BYTES: Final = 0x7FFF0000  # sizes from here on stand for "unknown"; 0x7FFFFFFF and 0xFFFFFFFF occur
+NORM_EPS: Final = 1e-5  # reference one_peace/data/base_dataset.py: layer_norm over the clip
+
+
+def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
+    """Decode a sound file: any rate, length and number of channels, in whatever format libsndfile reads.
+
+    Returns:
+        (samples,) float32 in [-1, 1), the mean of the channels; its sample rate in Hz.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no sound, an empty or truncated one, or samples that are no finite numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no sound at {path}")
+    content = path.read_bytes()
+    if not content:
+        raise ValueError(f"{path} is empty, expected a sound file")
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:  # the content decides the format, not the name
+            samples = file.read(dtype="float32", always_2d=True)
+            is_whole = len(samples) == file.frames and not _lacks_bytes(file.extra_info)
+            sample_rate_hz = file.samplerate
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path} cannot be decoded as sound; libsndfile says: {error.error_string}") from None
+    if not is_whole:
+        raise ValueError(f"{path} is truncated: it announces more than the {len(samples)} samples it holds")
+    return mix_channels(samples, where=str(path)), sample_rate_hz
+
+
+def _lacks_bytes(log: str) -> bool:
+    """Read in libsndfile's log whether a WAV or AIFF file announces more data than it holds.
+
+    Recorders that write to a pipe announce the largest size there is; that is no fault.
+    """
+    found = re.search(r"^ ?(?:data|SSND) : (\d+) \(should be (\d+)\)", log, flags=re.MULTILINE)
+    return found is not None and int(found[2]) < int(found[1]) < STREAMED_BYTES
+
+
+def mix_channels(samples: NDArray[np.floating[Any]], *, where: str) -> NDArray[np.float32]:
+    """Take the mean of the channels.
+
+    Args:
+        samples: (samples,) or (samples, channels), floating point.
+        where: what they come from, for the message.
+
+    Raises:
+        ValueError: no samples, another shape or type, or samples that are no finite numbers.
+    """
+    if samples.ndim not in (1, 2) or not np.issubdtype(samples.dtype, np.floating):
+        raise ValueError(
+            f"{where} has {samples.dtype} samples of shape {samples.shape}; expected floating point, (samples,) or "
+            "(samples, channels); divide 16-bit samples by 32768"
+        )
+    if not samples.size:
+        raise ValueError(f"{where} holds no samples")
+    faulty = np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(axis=1))
+    if len(faulty):
+        raise ValueError(f"{where} holds {len(faulty)} samples that are no finite numbers, the first at {faulty[0]}")
+    return (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
+
+
+def resample(samples: NDArray[np.float32], sample_rate_hz: int) -> NDArray[np.float32]:
+    """Bring (samples,) to 16 kHz by soxr HQ; at that rate already they stay as they are.
+
+    Returns:
+        As many samples as the clip's duration holds, rounded up; soxr's own count is filled with zeros, or cut, to it.
+
+    Raises:
+        ValueError: no sample rate.
+
+    Source: the authors' API loads by librosa, which does the same.
+    """
+    if sample_rate_hz < 1:
+        raise ValueError(f"a sample rate of {sample_rate_hz} Hz, expected a whole number from 1")
+    if sample_rate_hz == SAMPLE_RATE_HZ:
+        return samples
+    length = -(-len(samples) * SAMPLE_RATE_HZ // sample_rate_hz)
+    resampled = soxr.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ, quality="HQ")[:length]
+    padded: NDArray[np.float32] = np.pad(resampled, (0, length - len(resampled)))
+    return padded
+
+
+def normalise_audio(samples: NDArray[np.float32], *, max_duration_s: float = MAX_DURATION_S) -> Tensor:
+    """Protocol `audio`: layer norm over the whole clip, then cut, or repeated to one second.
+
+    Args:
+        samples: (samples,) float32 at 16 kHz, one channel.
+        max_duration_s: what the clip is cut to.
+
+    Returns:
+        (samples,) float32, one second or more, of mean 0 and variance 1 before the cut; silence is zeros.
+
+    Raises:
+        ValueError: no samples, several channels, or a variance beyond float32.
+
+    Source: reference one_peace/data/base_dataset.py, audio_postprocess.
+    """
+    clip = torch.from_numpy(np.array(samples, dtype=np.float32))
+    if clip.ndim != 1 or not len(clip) or not clip.var(correction=0).isfinite():
+        raise ValueError(
+            f"a clip of shape {tuple(clip.shape)}, expected (samples,) with one sample or more, all of ordinary size"
+        )
+    clip = functional.layer_norm(clip, clip.shape, eps=NORM_EPS)[: int(max_duration_s * SAMPLE_RATE_HZ)]
+    repeats = -(-SAMPLE_RATE_HZ // len(clip))
+    return clip.repeat(repeats)[:SAMPLE_RATE_HZ] if repeats > 1 else clip
+
+
+TRANSFORMS: Final[Mapping[str, AudioTransform]] = MappingProxyType({"audio": normalise_audio})
+"""By protocol name, what turns a clip at 16 kHz into a waveform, (samples,) float32."""
+
+
+def collate(clips: Sequence[Tensor], extractor: Sequence[tuple[int, int, int]]) -> Waveforms:
+    """Batch clips, each (samples,), padded with zeros at the end.
+
+    Args:
+        clips: at least one, as `normalise_audio` gives them.
+        extractor: convolutions over the waveform: channels, kernel, stride.
+
+    Raises:
+        ValueError: no clip, or one too short for a single frame.
+    """
+    if not clips:
+        raise ValueError("no clips to batch, expected at least one")
+    frames = [count_frames(len(clip), extractor) for clip in clips]
+    if min(frames) < 1:
+        raise ValueError(f"a clip of {min(map(len, clips))} samples is too short for a frame; repeat it to a second")
+    columns = torch.arange(max(frames) + 1)
+    mask = columns > torch.tensor(frames)[:, None]
+    return Waveforms(samples=pad_sequence(list(clips), batch_first=True), padding_mask=mask)
 
 
 class AudioModality:
     """Sounds."""
 
     name = "audio"
+    transforms = TRANSFORMS
+
+    def read(self, source: str | Path) -> NDArray[np.float32]:
+        """Decode a sound file to one channel at 16 kHz; see `read_audio` and `resample`."""
+        return resample(*read_audio(source))
+
+    def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Waveforms:
+        """Batch clips; see `collate`."""
+        return collate(examples, AudioOptions.parse(options, where="modality 'audio'").extractor)
 
     def build_adapter(self, options: Mapping[str, Any], config: ModelConfig) -> AudioAdapter:
         """Build the adapter of one size."""

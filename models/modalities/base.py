@@ -1,6 +1,6 @@
 """What a modality is to the rest of the model."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,7 @@ from models.config import ModelConfig
 
 
 class Modality(Protocol):
-    """One kind of input: a name, and how its adapter is built.
+    """One kind of input: a name, how it is read, prepared and batched, and how its adapter is built.
 
     An adapter is a module that turns the modality's input into `Tokens` for the encoder.
     """
@@ -18,6 +18,32 @@ class Modality(Protocol):
     @property
     def name(self) -> str:
         """The released weights' word for it."""
+        ...
+
+    @property
+    def transforms(self) -> Mapping[str, Callable[..., Tensor]]:
+        """By protocol name, what makes a tensor of one example as `read` gives it; see the functions' arguments."""
+        ...
+
+    def read(self, source: Any) -> Any:
+        """Decode one example from a path or what this modality takes besides.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it cannot be decoded; one line that names it.
+        """
+        ...
+
+    def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Any:
+        """Make the adapter's input of transformed examples.
+
+        Args:
+            examples: at least one, as the transforms give them.
+            options: this modality's block of a size.
+
+        Raises:
+            ValueError: no example, or examples that do not go together.
+        """
         ...
 
     def build_adapter(self, options: Mapping[str, Any], config: ModelConfig) -> nn.Module:
