@@ -217,7 +217,11 @@ def _run_task(
             say=progress.say,
             progress=progress.show,
         )
-        measured = load_task(name).run(config, options, workplace)
+        try:
+            measured = load_task(name).run(config, options, workplace)
+        except BaseException:
+            workplace.tidy()
+            raise
     same_weights = measured.profile == "paper" and options.checkpoint is not None
     record = compare_record(measured, load_targets({"targets": list(config.targets)}), same_weights=same_weights)
     write_record(record, folder)

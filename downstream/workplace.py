@@ -1,5 +1,6 @@
 """Where a run writes and speaks."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,3 +43,8 @@ class Workplace:
         partial = path.with_name(f".{path.name}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
+
+    def tidy(self) -> None:
+        """Remove the folder of a run that ended before it had done anything worth resuming."""
+        if {path.name for path in self.folder.iterdir()} <= {CONFIG_FILE}:
+            shutil.rmtree(self.folder)

@@ -1,1 +1,24 @@
-"""The model: a modality adapter each, one encoder shared, and all that the released weights fix."""
+"""The model: a modality adapter each, one encoder shared, and all that the released weights fix.
+
+The public surface; what is heavy is imported on use.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from models.config import list_sizes
+
+if TYPE_CHECKING:
+    from models.embedding import Embedder, combine, load_model
+    from models.onepeace import build_model
+
+__all__ = ["Embedder", "build_model", "combine", "list_sizes", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on its first use."""
+    import importlib
+
+    if name not in __all__:
+        raise AttributeError(f"module 'models' has no attribute {name!r}")
+    home = "models.onepeace" if name == "build_model" else "models.embedding"
+    return getattr(importlib.import_module(home), name)

@@ -1,6 +1,5 @@
 """The audio modality: waveforms at 16 kHz, a convolutional extractor, convolutional positions, 1-D relative bias."""
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,6 +171,7 @@ AudioTransform = Callable[..., Tensor]
 SAMPLE_RATE_HZ: Final = 16_000  # paper, Architecture
 MAX_DURATION_S: Final = 15.0  # paper, appendix; 20 for audio-text retrieval after fine-tuning
 STREAMED_BYTES: Final = 0x7FFF0000  # sizes from here on stand for "unknown"; 0x7FFFFFFF and 0xFFFFFFFF occur
+SAMPLES_PER_BYTE: Final = 65536  # more than any format makes of a byte; FLAC from a pipe announces 2**63 - 1 samples
 NORM_EPS: Final = 1e-5  # reference one_peace/data/base_dataset.py: layer_norm over the clip
 
 
@@ -188,19 +188,27 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no sound at {path}")
-    content = path.read_bytes()
-    if not content:
+    if not path.stat().st_size:
         raise ValueError(f"{path} is empty, expected a sound file")
     try:
-        with soundfile.SoundFile(io.BytesIO(content)) as file:  # the content decides the format, not the name
-            samples = file.read(dtype="float32", always_2d=True)
-            is_whole = len(samples) == file.frames and not _lacks_bytes(file.extra_info)
-            sample_rate_hz = file.samplerate
+        samples, sample_rate_hz = _decode(path)
     except soundfile.LibsndfileError as error:
         raise ValueError(f"{path} cannot be decoded as sound; libsndfile says: {error.error_string}") from None
-    if not is_whole:
-        raise ValueError(f"{path} is truncated: it announces more than the {len(samples)} samples it holds")
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
     return mix_channels(samples, where=str(path)), sample_rate_hz
+
+
+def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Decode a file to (samples, channels) and the sample rate; opened by number, so that its name decides nothing."""
+    num_bytes = path.stat().st_size
+    with path.open("rb") as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as file:
+        if file.frames > num_bytes * SAMPLES_PER_BYTE:
+            raise ValueError(f"announces {file.frames} samples in {num_bytes} bytes; write it anew with its length")
+        samples = file.read(dtype="float32", always_2d=True)
+        if len(samples) < file.frames or _lacks_bytes(file.extra_info):
+            raise ValueError(f"is truncated: it announces more than the {len(samples)} samples it holds")
+        return samples, file.samplerate
 
 
 def _lacks_bytes(log: str) -> bool:
@@ -231,7 +239,7 @@ def mix_channels(samples: NDArray[np.floating[Any]], *, where: str) -> NDArray[n
         raise ValueError(f"{where} holds no samples")
     faulty = np.flatnonzero(~np.isfinite(samples).reshape(len(samples), -1).all(axis=1))
     if len(faulty):
-        raise ValueError(f"{where} holds {len(faulty)} samples that are no finite numbers, the first at {faulty[0]}")
+        raise ValueError(f"{where} holds no finite number at {len(faulty)} places, the first at sample {faulty[0]}")
     return (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
 
 

@@ -133,11 +133,7 @@ class ImageAdapter(nn.Module):
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image
 ImageTransform = Callable[[Image.Image, int], Tensor]
 
-CLIP_MEAN: Final = (
-    0.48145466,
-    0.4578275,
-    0.40821073,
-)  # OpenAI CLIP; reference one_peace/data/base_dataset.py
+CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)  # OpenAI CLIP; reference one_peace/data/base_dataset.py
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)  # as CLIP_MEAN
 
 # What pictures come as. Others are left out: Pillow hands PostScript, for one, to a program that executes it.

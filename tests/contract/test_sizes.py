@@ -66,13 +66,13 @@ def test_the_vision_branch_of_the_paper_counts_exactly():
 
 @pytest.mark.parametrize("profile_name", ["paper", "mini"])
 def test_counts_without_torch_equal_the_built_segmentor(profile_name):
-    from downstream.engines.openmmlab.model import build_segmentor
+    from downstream.engines.openmmlab.model import MODELS, segmentor_config
 
     config = load_task_config("ade20k")
     profile = SegmentationProfile.parse(config.profiles[profile_name], where="test")
     size = measure(profile, num_classes=config.dataset.num_classes)
     with torch.device("meta"):
-        segmentor = build_segmentor(profile, mean=config.mean, std=config.std, num_classes=150, seed=0)
+        segmentor = MODELS.build(segmentor_config(profile, mean=config.mean, std=config.std, num_classes=150))
 
     def count(module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())

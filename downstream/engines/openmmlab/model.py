@@ -152,7 +152,13 @@ def _pixel_decoder_config(head: HeadSettings, positions: dict[str, Any]) -> dict
 
 
 def _transformer_decoder_config(head: HeadSettings) -> dict[str, Any]:
-    attention = {"embed_dims": head.channels, "num_heads": head.num_heads, "dropout": 0.0, "batch_first": True}
+    attention = {
+        "embed_dims": head.channels,
+        "num_heads": head.num_heads,
+        "attn_drop": 0.0,
+        "proj_drop": 0.0,
+        "batch_first": True,
+    }
     layer = {"self_attn_cfg": attention, "cross_attn_cfg": attention, "ffn_cfg": _feed_forward_config(head)}
     return {"return_intermediate": True, "num_layers": head.num_decoder_layers, "layer_cfg": layer, "init_cfg": None}
 
