@@ -48,3 +48,11 @@ def find_cases(golden_dir: Path):
         return cases
 
     return find
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say how many golden cases are covered, and which are not yet."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "golden":
+                terminalreporter.write_line(f"golden: {text}")
