@@ -22,7 +22,7 @@ class ImageClassifier(nn.Module):
         num_classes: logits.
         pooling: `mean` over the patch tokens, then a norm; `cls` takes the class token after the final norm.
 
-    Source: reference one_peace_vision/classification/models/one_peace.py.
+    Source: reference one_peace_vision/classification.
     """
 
     def __init__(self, model: OnePeace, *, num_classes: int, pooling: Pooling = "mean") -> None:
@@ -48,7 +48,7 @@ class AttentionPooling(nn.Module):
         dim: width of a token.
         num_heads: as many as the encoder has.
 
-    Source: reference one_peace/models/one_peace_classify.py. The query is not scaled.
+    Source: reference one_peace/models/one_peace/one_peace_classify.py. The query is not scaled.
     """
 
     def __init__(self, dim: int, num_heads: int) -> None:
@@ -95,7 +95,7 @@ class HeadConfig(Settings):
 class ClassifyHead(nn.Module):
     """Pooling, optional pooler, and a classifier of two layers.
 
-    Source: reference one_peace/models/one_peace_classify.py.
+    Source: reference one_peace/models/one_peace/one_peace_classify.py.
     """
 
     def __init__(self, dim: int, num_heads: int, config: HeadConfig) -> None:

@@ -141,7 +141,7 @@ class ViTAdapter(nn.Module):
         config: sizes of the adapter.
         drop_activations: recompute layers and interactions in the backward pass instead of keeping activations.
 
-    Source: ViT-Adapter; reference one_peace_vision/seg/mmseg_custom/models/backbones/one_peace_adapter.py.
+    Source: ViT-Adapter; reference one_peace_vision/seg/mmseg_custom/models/backbones/onepeace.py.
     """
 
     def __init__(self, model: OnePeace, config: AdapterSettings, *, drop_activations: bool = False) -> None:

@@ -39,7 +39,7 @@ def token_buckets(length: int, bucket_size: int, device: torch.device) -> Tensor
     Raises:
         ValueError: `length` is beyond what the published buckets cover.
 
-    Source: reference one_peace/models/components.py, make_token_bucket_position.
+    Source: reference one_peace/models/components.py.
     """
     if length > MAX_POSITIONS:
         raise ValueError(f"a sequence of {length} positions, expected at most {MAX_POSITIONS}; cut the input shorter")
@@ -72,7 +72,7 @@ def grid_buckets(grid_size: int, device: torch.device) -> Tensor:
     Returns:
         (grid_size**2 + 1, grid_size**2 + 1) int64; row is the query, column the key.
 
-    Source: reference one_peace/models/components.py, make_image_bucket_position.
+    Source: reference one_peace/models/components.py.
     """
     side = torch.arange(grid_size, device="cpu")
     y, x = torch.meshgrid(side, side, indexing="ij")
@@ -143,7 +143,7 @@ def resize_positions(positions: Tensor, grid_size: int) -> Tensor:
     Returns:
         (grid_size**2 + 1, dim) in the type of `positions`; computed in float32 or wider.
 
-    Source: reference one_peace/models/adapter/image_adapter.py, get_embed_positions.
+    Source: reference one_peace/models/adapter/image.py.
     """
     source = math.isqrt(len(positions) - 1)
     if source == grid_size:

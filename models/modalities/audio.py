@@ -75,7 +75,7 @@ class AudioAdapter(nn.Module):
         num_tables: 1 for a relative table that all layers share, else the number of layers.
         options: extractor, positions, padding.
 
-    Source: paper, Architecture; reference one_peace/models/adapter/audio_adapter.py. Differs: padded frames do not
+    Source: paper, Architecture; reference one_peace/models/adapter/audio.py. Differs: padded frames do not
     enter the position convolutions unless `padding_mode` is `reference`.
     """
 

@@ -73,7 +73,7 @@ class ImageAdapter(nn.Module):
         num_tables: 1 for a relative table that all layers share, else the number of layers.
         options: grid sizes.
 
-    Source: paper, Architecture (hMLP stem); reference one_peace/models/adapter/image_adapter.py.
+    Source: paper, Architecture (hMLP stem); reference one_peace/models/adapter/image.py.
     """
 
     def __init__(self, dim: int, *, num_heads: int, num_tables: int, options: ImageOptions) -> None:

@@ -14,9 +14,7 @@ from models.batch import Tokens
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.position_bias import RelativeTables, num_token_rows, token_buckets
 from models.modalities.base import Modality
-from models.tokenizer import EOS_ID, Tokenizer
-
-PAD_ID = 1  # of the published dictionary: 0 <s>, 1 <pad>, 2 </s>, 3 <unk>
+from models.tokenizer import EOS_ID, PAD_ID, Tokenizer
 
 
 class TextOptions(Settings):
@@ -42,7 +40,7 @@ class TextAdapter(nn.Module):
         num_tables: 1 for a relative table that all layers share, else the number of layers.
         options: vocabulary and positions.
 
-    Source: reference one_peace/models/adapter/text_adapter.py.
+    Source: reference one_peace/models/adapter/text.py.
     """
 
     def __init__(self, dim: int, *, num_heads: int, num_tables: int, options: TextOptions) -> None:

@@ -1,4 +1,4 @@
-"""No golden case is passed over: each has a test here, or belongs to a part of the suite that is named as not there yet."""
+"""No golden case is passed over: each has a test here, or belongs to a part that is named as not there yet."""
 
 import re
 from pathlib import Path
