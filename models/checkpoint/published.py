@@ -15,7 +15,7 @@ MODALITIES = {
     "image": ("image",),
     "audio": ("audio",),
 }
-TEXT_POSITIONS = 514  # reference one_peace/models/adapter/text_adapter.py: a table that no config changes
+TEXT_POSITIONS = 514  # reference one_peace/models/adapter/text.py: a table that no config changes
 
 
 def read_model_config(

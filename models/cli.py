@@ -1,0 +1,141 @@
+"""Command line of the model: python models/run.py inspect | convert | verify."""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
+EXIT_FAULT = 70  # ours: sysexits' "internal software error"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0 done, 2 wrong input or a wrong hash, 4 something is missing."""
+    args = _build_parser().parse_args(argv)
+    try:
+        sys.stdout.write(_COMMANDS[args.command](args))
+        sys.stdout.flush()
+        return EXIT_DONE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_DONE
+    except (ValueError, OSError) as error:
+        if args.traceback:
+            raise
+        print(f"error: {_told(error)}", file=sys.stderr)
+        return EXIT_MISSING if isinstance(error, FileNotFoundError) else EXIT_USAGE
+    except Exception:
+        print("error: this is a fault of the suite, not of your input; its traceback follows", file=sys.stderr)
+        traceback.print_exc()
+        return EXIT_FAULT
+
+
+def _told(error: ValueError | OSError) -> str:
+    """Put an error into one line; the system's own say what happened to which file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; check the path, its rights and the room on the disk"
+    return " ".join(str(error).split())
+
+
+def _inspect(args: argparse.Namespace) -> str:
+    from models.checkpoint.describe import describe, to_json, to_text
+    from models.checkpoint.reader import open_checkpoint
+
+    description = describe(open_checkpoint(args.file))
+    return f"{to_json(description)}\n" if args.json else to_text(description)
+
+
+def _convert(args: argparse.Namespace) -> str:
+    from models.checkpoint.convert import convert
+    from models.checkpoint.load import parse_dtype
+
+    done = convert(
+        args.file,
+        args.out,
+        args.branches,
+        dtype=None if args.dtype is None else parse_dtype(args.dtype),
+        with_head=args.with_head,
+        overwrite=args.overwrite,
+        progress=_show_progress,
+    )
+    for part in done.left_out:
+        print(f"left out by choice: {len(part.names)} names, {part.reason}", file=sys.stderr)
+    return f"{done.path}: {done.num_tensors} tensors, {done.num_bytes / 2**30:.2f} GiB\n"
+
+
+def _show_progress(names: Iterable[str]) -> Iterable[str]:
+    from tqdm import tqdm
+
+    bar: Iterable[str] = tqdm(names, desc="writing", unit="tensor", disable=None)  # on a terminal only
+    return bar
+
+
+def _verify(args: argparse.Namespace) -> str:
+    from models.checkpoint.reader import file_sha256
+
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", args.sha256):
+        raise ValueError(f"{args.sha256!r} is no SHA-256, expected 64 hexadecimal digits")
+    if not args.file.is_file():
+        raise FileNotFoundError(f"checkpoint {args.file} does not exist; give the path of a file")
+    found = file_sha256(args.file)
+    if found != args.sha256.lower():
+        raise ValueError(f"{args.file} has the SHA-256 {found}, expected {args.sha256.lower()}; fetch it again")
+    return f"{args.file}: SHA-256 is as expected\n"
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "inspect": _inspect,
+    "convert": _convert,
+    "verify": _verify,
+}
+
+
+def _branches(text: str) -> tuple[str, ...]:
+    """Read a list of modalities."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise argparse.ArgumentTypeError("expected names such as image,text")
+    return names
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python models/run.py", description="Checkpoints, opened without executing anything in them."
+    )
+    parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_inspect(commands.add_parser("inspect", help="say what a checkpoint is"))
+    _add_convert(commands.add_parser("convert", help="write some branches to a safetensors file with our names"))
+    _add_verify(commands.add_parser("verify", help="compare a file with its published hash"))
+    return parser
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="a new .safetensors file")
+    parser.add_argument("--branches", type=_branches, required=True, metavar="LIST", help="such as image,text")
+    parser.add_argument("--dtype", help="bf16, fp16 or fp32, or their long names (default: as stored)")
+    parser.add_argument("--with-head", action="store_true", help="a classifier's head too (default: the encoder alone)")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT where it exists")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.add_argument("--sha256", required=True, metavar="HEX", help="64 hexadecimal digits")
+
+
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="a checkpoint, or an index of shards")
+    # Also after the command; without a default, so that it does not undo the one before it.
+    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
