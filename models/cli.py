@@ -1,4 +1,4 @@
-"""Command line of the model: python models/run.py inspect | convert | verify."""
+"""Command line of the model: python models/run.py inspect | convert | verify | embed."""
 
 import argparse
 import os
@@ -89,10 +89,39 @@ def _verify(args: argparse.Namespace) -> str:
     return f"{args.file}: SHA-256 is as expected\n"
 
 
+def _embed(args: argparse.Namespace) -> str:
+    sources: dict[str, Sequence[str | Path]] = {"text": args.text} if args.text else {}
+    if not sources and not args.image and not args.audio:
+        raise ValueError("nothing to embed; name --text, --image or --audio")
+    if args.hop and not args.window:
+        raise ValueError("--hop without --window; name how long a window is")
+    from tqdm import tqdm
+
+    from models.embed_files import Windows, embed_files, list_files
+    from models.embedding import load_model
+
+    for name, folder in (("image", args.image), ("audio", args.audio)):
+        if folder is not None:
+            sources[name] = list_files(folder, name)
+    branches = args.branches or tuple(sources)
+    model = load_model(args.model, branches=branches, dtype=args.dtype, device=args.device, seed=args.seed)
+    windows = Windows(args.window, args.hop or args.window) if args.window else None
+    model_name = f"{args.model}, seed {args.seed}" if args.seed is not None else f"{args.model}, {args.dtype}"
+    with tqdm(desc="embedding", unit="source", disable=None) as bar:  # on a terminal only
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        counts = embed_files(model, sources, args.output, windows=windows, model_name=model_name, progress=show)
+    return f"{args.output}: {', '.join(f'{count} {name}' for name, count in counts.items())}\n"
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
     "inspect": _inspect,
     "convert": _convert,
     "verify": _verify,
+    "embed": _embed,
 }
 
 
@@ -113,6 +142,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_inspect(commands.add_parser("inspect", help="say what a checkpoint is"))
     _add_convert(commands.add_parser("convert", help="write some branches to a safetensors file with our names"))
     _add_verify(commands.add_parser("verify", help="compare a file with its published hash"))
+    _add_embed(commands.add_parser("embed", help="turn sentences, pictures and sounds into vectors"))
     return parser
 
 
@@ -133,6 +163,29 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     _add_file(parser)
     parser.add_argument("--sha256", required=True, metavar="HEX", help="64 hexadecimal digits")
+
+
+def _add_embed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="a checkpoint, or a size: its shipped weights, or see --seed")
+    parser.add_argument("--seed", type=int, help="with a size: fresh weights, to try things out")
+    parser.add_argument("--text", nargs="+", metavar="SENTENCE", help="sentences")
+    parser.add_argument("--image", type=Path, metavar="FOLDER", help="a folder of pictures, or one")
+    parser.add_argument("--audio", type=Path, metavar="FOLDER", help="a folder of sounds, or one")
+    parser.add_argument("--window", type=_seconds, metavar="S", help="cut sounds into windows of so many seconds")
+    parser.add_argument("--hop", type=_seconds, metavar="S", help="from one window to the next (default: its length)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="a .safetensors file")
+    parser.add_argument("--branches", type=_branches, metavar="LIST", help="to load (default: what is embedded)")
+    parser.add_argument("--dtype", default="float32", help="bf16, fp16 or fp32, or their long names")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _seconds(text: str) -> float:
+    """Read a duration of at least one sample."""
+    value = float(text)
+    if not 0.001 <= value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration in seconds")
+    return value
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:

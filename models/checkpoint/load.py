@@ -260,8 +260,9 @@ def _plan(shapes: Mapping[str, Sequence[int]], wanted: Mapping[str, torch.Size])
     A single relative table fills the names of all layers, where the model has one for each.
     """
     sources = {name: name for name in shapes if name in wanted}
+    per_layer = {match[1] for name in shapes if (match := _TABLE.fullmatch(name)) and match[2] != "0"}
     for name in wanted:
-        if (match := _TABLE.fullmatch(name)) and f"{match[1]}1" not in shapes and f"{match[1]}0" in shapes:
+        if (match := _TABLE.fullmatch(name)) and match[1] not in per_layer and f"{match[1]}0" in shapes:
             sources.setdefault(name, f"{match[1]}0")
     report = LoadReport(
         loaded=tuple(sources),
@@ -289,7 +290,7 @@ def _resize(name: str, value: Tensor, shape: torch.Size) -> Tensor:
     """Ask the modality to bring a stored parameter of its adapter to this model's resolution."""
     match = _ADAPTER.fullmatch(name)
     resized = load_modality(match[1]).resize(match[2], value, shape) if match else None
-    if resized is None:
+    if resized is None or resized.shape != shape:
         raise ValueError(f"{name} has shape {tuple(value.shape)} in the checkpoint, expected {tuple(shape)}")
     return resized
 

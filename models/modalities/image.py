@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.batch import Tokens
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.position_bias import (
+    NUM_CLASS_ROWS,
     RelativeTables,
     grid_buckets,
     num_grid_rows,
@@ -303,6 +304,10 @@ def _build_stem(dim: int, kind: Literal["hmlp", "patch"]) -> nn.Module:
     )
 
 
+def _is_square(count: int) -> bool:
+    return count > 0 and math.isqrt(count) ** 2 == count
+
+
 class ImageModality:
     """Pictures."""
 
@@ -328,9 +333,11 @@ class ImageModality:
 
     def resize(self, name: str, stored: Tensor, shape: torch.Size) -> Tensor | None:
         """Bring positions and relative tables of another grid to this one's."""
-        if name == "positions":
+        if stored.ndim != 2 or stored.shape[1:] != shape[1:]:
+            return None
+        if name == "positions" and _is_square(len(stored) - 1):
             return resize_positions(stored, math.isqrt(shape[0] - 1))
-        if name.startswith("bias.tables."):
+        if name.startswith("bias.tables.") and _is_square(len(stored) - NUM_CLASS_ROWS):
             return resize_grid_table(stored, (math.isqrt(shape[0]) + 1) // 2)
         return None
 

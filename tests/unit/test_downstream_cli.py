@@ -255,3 +255,41 @@ def test_a_traceback_is_shown_on_request(run, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cli, "load_task", lambda _: Failing(ValueError("bad input")))
     with pytest.raises(ValueError, match="bad input"):
         run("ade20k", "--traceback")
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "training.lr=[",
+        "training.lr=!!python/object:os.system",
+        "geometry.test_ratios=['1/0']",
+        "geometry.stride_px=200",
+        "head.channels=100",
+        "head.num_heads=7",
+        "adapter.num_heads=7",
+        "training.weight_decay=nan",
+        "adapter.num_extra_extractors=-1",
+        "training.micro_batch_size=3",
+    ],
+)
+def test_an_unreadable_or_impossible_setting_is_one_line_and_exit_code_2(run, assignment: str) -> None:
+    code, _, err = run(*DRY, "--set", assignment)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_an_unknown_key_of_a_block_names_the_nearest_of_that_block(run) -> None:
+    assert "Did you mean 'lr'?" in run(*DRY, "--set", "training.lrr=3")[2]
+
+
+@pytest.mark.parametrize("text", ["inf", "nan"])
+def test_a_limit_is_finite(text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*DRY, "--limit", text])
+    assert caught.value.code == 2
+
+
+def test_going_on_with_a_task_does_not_pick_a_task_with_a_longer_name(tmp_path: Path) -> None:
+    for name in ("20250101-000000_refcoco_aaaaaa", "20260101-000000_refcoco_plus_bbbbbb"):
+        (tmp_path / name).mkdir()
+    args = cli.build_parser().parse_args(["refcoco", "--resume", "-o", str(tmp_path)])
+    assert cli._open_folder(args, "refcoco").name.endswith("aaaaaa")

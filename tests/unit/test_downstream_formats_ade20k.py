@@ -154,3 +154,14 @@ def test_genuine_pieces_of_the_data_set_are_sound(samples_dir: Path) -> None:
     except MissingDataError as error:
         pytest.skip(f"{error} (the parity job has it)")
     assert len(check_pairs(pairs[:3])) == 64
+
+
+@pytest.mark.parametrize("find", [image_path, label_path], ids=["picture", "label"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_a_half_transferred_file_is_named(tree: Path, find: Callable[[Path, str], Path], share: float) -> None:
+    path, rng = find(tree, STEMS[2]), np.random.default_rng(1)
+    shape = (200, 300) if find is label_path else (200, 300, 3)
+    Image.fromarray(rng.integers(0, 150, shape, dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert "is not a readable picture" in refused(tree, path)

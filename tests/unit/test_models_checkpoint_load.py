@@ -196,3 +196,31 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="no space left"):
         save_state({"a": torch.zeros(2)}, path, metadata={})
     assert torch.equal(read_state(path)["a"], torch.ones(2))
+
+
+def test_another_number_of_heads_is_refused_and_changes_nothing() -> None:
+    base = load_config("tiny").branch("image", has_projection=False)
+    model, other = OnePeace(base), OnePeace(base.model_copy(update={"num_heads": 4}))
+    before = copy_of(model)
+    with pytest.raises(ValueError, match=r"tables\.0"):
+        load_state(model, other.state_dict())
+    assert_equal(copy_of(model), before)
+
+
+@pytest.mark.parametrize("shape", [(17, 16), (10, 16), (12, 32), (1, 32), (10, 32, 1)])
+def test_unfit_positions_are_refused_and_change_nothing(shape: tuple[int, ...]) -> None:
+    base = load_config("tiny").branch("image", has_projection=False)
+    model = OnePeace(base)
+    before = copy_of(model)
+    state = {**copy_of(OnePeace(base)), "adapters.image.positions": torch.zeros(shape)}
+    with pytest.raises(ValueError, match="positions has shape"):
+        load_state(model, state)
+    assert_equal(copy_of(model), before)
+
+
+def test_a_missing_table_of_one_layer_is_not_made_up() -> None:
+    config = load_config("tiny").branch("image", has_projection=False, has_per_layer_bias=True)
+    state = copy_of(OnePeace(config))
+    del state["adapters.image.bias.tables.1"]
+    with pytest.raises(ValueError, match="1 missing"):
+        load_state(OnePeace(config), state)

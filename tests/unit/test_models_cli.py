@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -286,3 +287,32 @@ def test_it_starts_from_anywhere(released: Path, tmp_path: Path, root: Path) -> 
     )  # fmt: skip
     assert "fairseq, pretrained" in done.stdout
     assert done.stderr == ""
+
+
+def test_embed_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (20, 30), "red").save(tmp_path / "red.png")
+    out = tmp_path / "out.safetensors"
+    arguments = ["embed", "--model", "mini", "--seed", "0", "--text", "a bird", "rain", "--image", str(tmp_path)]
+    assert main([*arguments, "-o", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}: 2 text, 1 image\n"
+    assert load_file(out)["text"].shape == (2, 128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--model", "mini", "--seed", "0"], 2),
+        (["--model", "mini", "--seed", "0", "--text", "a", "--hop", "1"], 2),
+        (["--model", "mini", "--text", "a"], 4),
+        (["--model", "mini", "--seed", "0", "--image", "nowhere"], 4),
+        (["--model", "mini", "--seed", "0", "--text", "a", "--dtype", "fp31"], 2),
+    ],
+)
+def test_what_cannot_be_embedded_is_one_line(
+    arguments: list[str], code: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["embed", *arguments, "-o", str(tmp_path / "out.safetensors")]) == code
+    told = capsys.readouterr().err
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
