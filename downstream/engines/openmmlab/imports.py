@@ -19,6 +19,7 @@ EXPECTED = {
 
 # What the stack says of itself on every start; none of it is about the user's work.
 NOISE = (
+    r"invalid escape sequence",  # in mmdet's sources, when they are compiled for the first time
     r"torch\.meshgrid: in an upcoming release",
     r"`torch\.jit\.\w+` is deprecated",
     r"``MultiScaleDeformableAttention`` has been moved",
