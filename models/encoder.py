@@ -46,11 +46,15 @@ class FusionLayer(nn.Module):
         )
         self.ffn_residual = Residual(dim, scale_init=config.layer_scale_init, drop_rate=drop_path_rate)
 
-    def forward(self, x: Tensor, bias: Tensor | None, spans: Mapping[str, slice]) -> Tensor:
-        """Transform (batch, tokens, dim) under an additive bias; `spans` says which tokens are whose."""
-        x = self.attn_residual(x, self.attn_output_norm(self.attn(self.attn_norm(x), bias)))
+    def forward(self, x: Tensor, bias: Tensor | None, sequence: Sequenced) -> Tensor:
+        """Transform (batch, tokens, dim) under an additive bias; `sequence` says whose tokens are where, and padding.
+
+        Differs: padding is hidden everywhere; the published code hides it only where there is a relative bias.
+        """
+        mixed = self.attn(self.attn_norm(x), bias, sequence.padding_mask)
+        x = self.attn_residual(x, self.attn_output_norm(mixed))
         normed = self.ffn_norm(x)
-        parts = [self.ffn[name](normed[:, span]) for name, span in spans.items()]
+        parts = [self.ffn[name](normed[:, span]) for name, span in sequence.spans.items()]
         out: Tensor = self.ffn_residual(x, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
         return out
 
@@ -122,7 +126,7 @@ class FusionEncoder(nn.Module):
 
     def _run_layer(self, index: int, x: Tensor, shared_bias: Tensor | None, sequence: Sequenced) -> Tensor:
         bias = attention_bias(sequence, index) if shared_bias is None else shared_bias
-        out: Tensor = self.layers[index](x, bias, sequence.spans)
+        out: Tensor = self.layers[index](x, bias, sequence)
         return out
 
     def _final_norm(self, name: str, features: Tensor) -> Tensor:
@@ -143,25 +147,14 @@ def _join_padding(tokens: Sequence[Tokens]) -> Tensor | None:
 
 
 def attention_bias(sequence: Sequenced, layer: int) -> Tensor | None:
-    """Spell out what a layer adds to its attention scores.
+    """Spell out what a layer adds to its attention scores, the same for every sample of the batch.
 
     Returns:
-        (1 or batch, heads or 1, tokens, tokens): each modality's relative bias on its own block, 0 between two,
-        -inf on padded keys. None when there is neither bias nor padding.
+        (1, heads, tokens, tokens): each modality's relative bias on its own block, 0 between two. None when there is
+        no bias.
 
-    Source: paper, Architecture. Differs: the published code has no padding mask where there is no relative bias.
+    Source: paper, Architecture.
     """
-    bias = _block_diagonal(sequence, layer)
-    if sequence.padding_mask is None:
-        return bias
-    dtype = sequence.features.dtype
-    hidden = torch.zeros(sequence.padding_mask.shape, dtype=dtype, device=sequence.features.device)
-    hidden = hidden.masked_fill(sequence.padding_mask, float("-inf"))[:, None, None, :]
-    return hidden if bias is None else bias + hidden
-
-
-def _block_diagonal(sequence: Sequenced, layer: int) -> Tensor | None:
-    """Place each modality's bias on its block; (1, heads, tokens, tokens)."""
     blocks = {name: bias.at_layer(layer) for name, bias in sequence.biases.items() if bias is not None}
     if not blocks:
         return None

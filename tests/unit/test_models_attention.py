@@ -78,3 +78,33 @@ def test_gradient_flows_to_the_bias(attention: SelfAttention) -> None:
     assert bias.grad is not None
     assert bias.grad.abs().sum() > 0
     torch.testing.assert_close(bias.grad.sum(-1), torch.zeros_like(bias.grad.sum(-1)))
+
+
+PADDING = torch.tensor([[False, False, False, True, True], [False, False, False, False, True]])
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_padded_keys_are_hidden_as_by_minus_infinity(attention: SelfAttention, has_bias: bool) -> None:
+    x = torch.randn(BATCH, TOKENS, DIM, dtype=torch.float64)
+    bias = torch.randn(1, HEADS, TOKENS, TOKENS, dtype=torch.float64) if has_bias else None
+    masked = torch.zeros(BATCH, 1, 1, TOKENS, dtype=torch.float64).masked_fill(PADDING[:, None, None], -math.inf)
+    expected = spelled_out(attention, x, masked if bias is None else bias + masked)
+    torch.testing.assert_close(attention(x, bias, PADDING), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_what_stands_on_padding_changes_no_bit_in_any_precision(attention: SelfAttention, dtype: torch.dtype) -> None:
+    attention = attention.to(dtype)
+    x = torch.randn(BATCH, TOKENS, DIM, dtype=dtype)
+    garbage = torch.where(PADDING[..., None], torch.full_like(x, 7), x)
+    bias = torch.randn(1, HEADS, TOKENS, TOKENS, dtype=dtype)
+    ours, theirs = (attention(tokens, bias, PADDING)[~PADDING] for tokens in (x, garbage))
+    assert torch.equal(ours, theirs)
+
+
+def test_hidden_keys_leave_finite_gradients(attention: SelfAttention) -> None:
+    x = torch.randn(BATCH, TOKENS, DIM, dtype=torch.float64, requires_grad=True)
+    attention(x, torch.randn(1, HEADS, TOKENS, TOKENS, dtype=torch.float64), PADDING)[~PADDING].sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in attention.parameters() if parameter.grad is not None)
