@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-
 DOUBLE_ATOL = 1e-11  # stored double precision is reproduced within 1e-13 at the sizes at hand
 OPTIONAL = ("01c",)  # switches that no released file uses
 
