@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -134,8 +135,6 @@ def _join(pieces: Path, names: Sequence[str], out: Path, *, model_name: str) -> 
 
 
 def _read_ids(path: Path) -> list[str]:
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         labels: list[str] = json.loads(file.metadata()["ids"])
     return labels

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.checkpoint.describe import describe
+from models.checkpoint.load import load_branches, parse_dtype
+from models.checkpoint.reader import open_checkpoint
 from models.config import list_sizes, load_config
 from models.modalities import load_modality
 from models.modalities.audio import SAMPLE_RATE_HZ, Waveforms, mix_channels, resample
@@ -47,7 +50,7 @@ class Embedder:
         """
         if self.tokenizer is None:
             raise ValueError("this model has no vocabulary; load it by a path or size that has one")
-        return self._embed("text", texts, self.tokenizer, batch_size=batch_size)
+        return self._embed("text", map(load_modality("text").read, texts), self.tokenizer, batch_size=batch_size)
 
     def embed_image(self, images: Sequence[ImageSource], *, batch_size: int = 32) -> Tensor:
         """Embed pictures, given as files or opened; (images, dim) unit vectors, float32, on the CPU.
@@ -58,7 +61,7 @@ class Embedder:
         """
         self._require("image")
         size_px = cast("ImageAdapter", self.model.adapters["image"]).image_size_px
-        return self._embed("image", images, size_px, batch_size=batch_size)
+        return self._embed("image", map(load_modality("image").read, images), size_px, batch_size=batch_size)
 
     def embed_audio(self, clips: Sequence[AudioSource], *, batch_size: int = 8) -> Tensor:
         """Embed sounds, given as files or samples; (clips, dim) unit vectors, float32, on the CPU.
@@ -67,17 +70,14 @@ class Embedder:
             FileNotFoundError: no such file.
             ValueError: a file that is no sound, or samples that are no finite numbers.
         """
-        return self._embed("audio", [_open_clip(clip) for clip in clips], batch_size=batch_size)
+        return self._embed("audio", map(_open_clip, clips), batch_size=batch_size)
 
-    def _embed(self, name: str, sources: Sequence[Any], *arguments: Any, batch_size: int) -> Tensor:
-        """Read, transform, batch by length, embed, and give the vectors back in order."""
+    def _embed(self, name: str, decoded: Iterable[Any], *arguments: Any, batch_size: int) -> Tensor:
+        """Transform what is decoded one by one, batch by length, embed, and give the vectors back in order."""
         self._require(name)
-        if not len(sources):
-            return torch.empty(0, self.model.config.embed_dim)
         modality = load_modality(name)
-        is_open = name == "audio"
         transform = modality.transforms[PROTOCOLS[name]]
-        examples = [transform(source if is_open else modality.read(source), *arguments) for source in sources]
+        examples = [transform(example, *arguments) for example in decoded]
         vectors = torch.empty(len(examples), self.model.config.embed_dim)
         for indices in _batch_by_length(examples, batch_size):
             batch = modality.collate([examples[index] for index in indices], self.model.config.modalities[name])
@@ -160,8 +160,6 @@ def load_model(
         FileNotFoundError: no such file, no shipped weights of that size, or a missing vocabulary.
         ValueError: an unknown type or branch, or a file that does not fit.
     """
-    from models.checkpoint.load import load_branches, parse_dtype
-
     kind = parse_dtype(dtype)
     if seed is not None:
         config = load_config(str(source))
@@ -195,9 +193,6 @@ def _identify(path: Path) -> tuple[tuple[str, ...], str]:
     Raises:
         ValueError: no size of ours has its widths.
     """
-    from models.checkpoint.describe import describe
-    from models.checkpoint.reader import open_checkpoint
-
     with open_checkpoint(path) as checkpoint:
         found = describe(checkpoint)
     widths = ("embed_dim", "ffn_dim", "num_layers")

@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from models.modalities.audio import Waveforms
+
 DOUBLE_ATOL = 1e-11  # stored double precision is reproduced within 1e-13 at the sizes at hand
 OPTIONAL = ("01c",)  # switches that no released file uses
 
@@ -31,6 +33,17 @@ class Case:
 
     def input(self, name: str) -> Tensor:
         return self.tensors("io")[f"in.{name}"]
+
+    def model_inputs(self, dtype: torch.dtype) -> dict[str, Any]:
+        """The case's inputs by modality, as the adapters take them."""
+        names, found = self.manifest["inputs"], {}
+        if "src_tokens" in names:
+            found["text"] = self.input("src_tokens")
+        if "src_images" in names:
+            found["image"] = self.input("src_images").to(dtype)
+        if "src_audios" in names:
+            found["audio"] = Waveforms(self.input("src_audios").to(dtype), self.input("audio_padding_masks"))
+        return found
 
     def check(self, name: str, ours: Tensor) -> None:
         """Compare with the stored output, at the manifest's tolerance in float32, and sharply in float64."""

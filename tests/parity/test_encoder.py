@@ -33,18 +33,6 @@ def build(case, state, *, dtype=torch.float32) -> OnePeace:
     return model.to(dtype).eval()
 
 
-def inputs_of(case, dtype) -> dict:
-    names = case.manifest["inputs"]
-    found = {}
-    if "src_tokens" in names:
-        found["text"] = case.input("src_tokens")
-    if "src_images" in names:
-        found["image"] = case.input("src_images").to(dtype)
-    if "src_audios" in names:
-        found["audio"] = Waveforms(case.input("src_audios").to(dtype), case.input("audio_padding_masks"))
-    return found
-
-
 def test_buckets_equal_the_published_ones(golden_dir):
     stored = np.load(golden_dir / "00_rel_pos_buckets.npz")
     assert len(stored.files) >= 3
@@ -62,7 +50,7 @@ def test_embeddings(find_cases, prefix, dtype):
     for case in find_cases(prefix):
         model = build(case, case.tensors("state"), dtype=dtype)
         with torch.no_grad():
-            for name, vectors in model.embed(inputs_of(case, dtype)).items():
+            for name, vectors in model.embed(case.model_inputs(dtype)).items():
                 case.check(f"{name}_features", vectors)
 
 
@@ -71,7 +59,7 @@ def test_every_stage_on_the_way(find_cases, prefix):
     for case in find_cases(prefix):
         model = build(case, case.tensors("state"))
         outputs = case.manifest["outputs"]
-        for name, value in inputs_of(case, torch.float32).items():
+        for name, value in case.model_inputs(torch.float32).items():
             with torch.no_grad():
                 tokens = model.adapters[name](value)
                 real = torch.ones(tokens.features.shape[:2], dtype=torch.bool)
@@ -130,10 +118,10 @@ def test_another_resolution(find_cases, prefix, dtype):
         case.check("pos_embed_at_run_time", resize_positions(adapter.positions, adapter.grid_size))
         model.to(dtype)
         with torch.no_grad():
-            encoded = model.encode(inputs_of(case, dtype))["image"]
+            encoded = model.encode(case.model_inputs(dtype))["image"]
             # Resized while loading, tables and positions are rounded to float32 once.
             atol = 1e-7 if dtype == torch.float64 else None
-            check(case, "image_features", model.embed(inputs_of(case, dtype))["image"], atol)
+            check(case, "image_features", model.embed(case.model_inputs(dtype))["image"], atol)
             if "image_encoder_out" in case.manifest["outputs"]:
                 case.check("image_encoder_out", encoded.features.float())
 

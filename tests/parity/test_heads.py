@@ -7,7 +7,6 @@ from models.checkpoint.load import load_state
 from models.checkpoint.names import rename_state
 from models.checkpoint.published import read_model_config
 from models.heads import Classifier, HeadConfig
-from models.modalities.audio import Waveforms
 from models.modalities.image import SecondImages
 from models.onepeace import OnePeace
 
@@ -55,15 +54,8 @@ def build(case, dtype, *, use_image_features: bool | None = None) -> Classifier:
 
 
 def passes_of(case, dtype) -> list[dict]:
-    names = case.manifest["inputs"]
-    first = {}
-    if "src_tokens" in names:
-        first["text"] = case.input("src_tokens")
-    if "src_images" in names:
-        first["image"] = case.input("src_images").to(dtype)
-    if "src_audios" in names:
-        first["audio"] = Waveforms(case.input("src_audios").to(dtype), case.input("audio_padding_masks"))
-    if "src_images_2" not in names:
+    first = case.model_inputs(dtype)
+    if "src_images_2" not in case.manifest["inputs"]:
         return [first]
     return [first, {**first, "image": SecondImages(case.input("src_images_2").to(dtype))}]
 
