@@ -22,7 +22,7 @@ def root() -> Path:
 def golden_dir() -> Path:
     """The stored numbers of the reference implementation; tests that need them are skipped by name without."""
     if not GOLDEN.is_dir():
-        pytest.skip(f"no stored reference numbers at {GOLDEN}; set ONEPEACE_GOLDEN (the parity job does)")
+        pytest.skip(f"no stored reference numbers at {GOLDEN}; set ONEPEACE_GOLDEN (.ci/run beside ../shared has them)")
     return GOLDEN
 
 
@@ -30,5 +30,5 @@ def golden_dir() -> Path:
 def samples_dir() -> Path:
     """Small genuine pieces of the data sets; tests that need them are skipped by name without."""
     if not SAMPLES.is_dir():
-        pytest.skip(f"no sample data at {SAMPLES} (the parity job has it)")
+        pytest.skip(f"no sample data at {SAMPLES} (.ci/run beside ../shared has it)")
     return SAMPLES

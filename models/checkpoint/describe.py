@@ -12,9 +12,9 @@ from models.checkpoint.inert import printable
 from models.checkpoint.names import is_derived
 from models.checkpoint.reader import Checkpoint, TensorInfo
 from models.checkpoint.roles import Part, Role, find_prefix, find_roles, names_of
+from models.layers.position_bias import NUM_CLASS_ROWS
+from models.modalities.image import PATCH_SIZE_PX
 
-PATCH_SIZE_PX = 16
-NUM_CLASS_ROWS = 3
 SHOWN_NAMES = 5
 SHOWN_SETTINGS = 12
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.golden
 def tokenizer(samples_dir) -> Tokenizer:
     folder = samples_dir / "vocabulary"
     if not folder.is_dir():
-        pytest.skip(f"no published vocabulary at {folder} (the parity job has it)")
+        pytest.skip(f"no published vocabulary at {folder} (.ci/run beside ../shared has it)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ONEPEACE_VOCABULARY", str(folder))
         return Tokenizer.read(find_vocabulary("published"))

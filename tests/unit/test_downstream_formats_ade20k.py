@@ -152,7 +152,7 @@ def test_genuine_pieces_of_the_data_set_are_sound(samples_dir: Path) -> None:
         tree = find_tree(samples_dir / "ade20k")
         pairs = find_pairs(tree, "val")
     except MissingDataError as error:
-        pytest.skip(f"{error} (the parity job has it)")
+        pytest.skip(f"{error} (.ci/run beside ../shared has it)")
     assert len(check_pairs(pairs[:3])) == 64
 
 
