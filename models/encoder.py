@@ -147,11 +147,11 @@ def _join_padding(tokens: Sequence[Tokens]) -> Tensor | None:
 
 
 def attention_bias(sequence: Sequenced, layer: int) -> Tensor | None:
-    """Spell out what a layer adds to its attention scores, the same for every sample of the batch.
+    """Spell out what a layer adds to its attention scores.
 
     Returns:
-        (1, heads, tokens, tokens): each modality's relative bias on its own block, 0 between two. None when there is
-        no bias.
+        (1, heads, tokens, tokens), or (batch, ...) where samples keep different tokens: each modality's relative bias
+        on its own block, 0 between two. None when there is no bias.
 
     Source: paper, Architecture.
     """
@@ -159,11 +159,12 @@ def attention_bias(sequence: Sequenced, layer: int) -> Tensor | None:
     if not blocks:
         return None
     if len(sequence.spans) == 1:
-        return next(iter(blocks.values())).unsqueeze(0)
+        return next(iter(blocks.values()))
+    batch = max(len(block) for block in blocks.values())
     any_block = next(iter(blocks.values()))
     length = sequence.features.shape[1]
-    bias = any_block.new_zeros(len(any_block), length, length)
+    bias = any_block.new_zeros(batch, any_block.shape[1], length, length)
     for name, block in blocks.items():
         span = sequence.spans[name]
-        bias[:, span, span] = block
-    return bias.unsqueeze(0)
+        bias[:, :, span, span] = block
+    return bias

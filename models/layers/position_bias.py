@@ -101,7 +101,8 @@ class PositionBias:
     tables: tuple[Tensor, ...]
     """Each (rows, heads): one for all layers, or one for each."""
     buckets: Tensor
-    """(tokens, tokens), integer: the table row of each query and key."""
+    """(tokens, tokens), or (batch, tokens, tokens) where samples keep different tokens; the table row of each query
+    and key."""
 
     @property
     def is_shared(self) -> bool:
@@ -109,10 +110,14 @@ class PositionBias:
         return len(self.tables) == 1
 
     def at_layer(self, layer: int) -> Tensor:
-        """Spell out one layer's bias as (heads, tokens, tokens)."""
+        """Spell out one layer's bias as (batch, heads, tokens, tokens); batch is 1 where it serves every sample."""
         table = self.tables[0 if self.is_shared else layer]
         bias = table.t().index_select(1, self.buckets.flatten())
-        return bias.view(-1, *self.buckets.shape)
+        return bias.view(bias.shape[0], -1, *self.buckets.shape[-2:]).transpose(0, 1)
+
+    def keep(self, slots: Tensor) -> "PositionBias":
+        """Take the rows and columns of some tokens, (batch, kept) by their numbers in the full sequence."""
+        return PositionBias(self.tables, self.buckets[slots[:, :, None], slots[:, None, :]])
 
 
 class RelativeTables(nn.Module):

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from models.batch import Tokens
+from models.batch import Embedded, Tokens, Units
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.position_bias import RelativeTables, num_token_rows, token_buckets
-from models.modalities.base import Modality
+from models.modalities.base import Adapter, Modality
 
 PaddingMode = Literal["masked", "reference"]
 
@@ -66,7 +66,7 @@ def count_frames(num_samples: int, extractor: Sequence[tuple[int, int, int]]) ->
     return num_samples
 
 
-class AudioAdapter(nn.Module):
+class AudioAdapter(Adapter):
     """Waveforms to tokens.
 
     Args:
@@ -101,34 +101,48 @@ class AudioAdapter(nn.Module):
         self.type_embedding = nn.Parameter(torch.zeros(1, 1, dim)) if options.has_type_embedding else None
         self.bias = RelativeTables(num_tables, num_token_rows(options.bucket_size), num_heads)
 
-    def forward(self, clips: Waveforms) -> Tokens:
-        """Embed a batch of clips.
-
-        Args:
-            clips: waveforms and their padding.
-
-        Returns:
-            frames + 1 tokens, the class first; padding is masked and zero.
+    def embed(self, inputs: Waveforms) -> Embedded:
+        """Turn a batch of clips into frames, without the class.
 
         Raises:
             ValueError: the padding mask does not fit the frames of the waveforms.
         """
-        frames = self.extractor(clips.samples.unsqueeze(1)).transpose(1, 2)
+        frames = self.extractor(inputs.samples.unsqueeze(1)).transpose(1, 2)
         frames = self.extractor_proj(self.extractor_norm(frames))
-        padding = clips.padding_mask
+        padding = inputs.padding_mask
         if padding.shape != (len(frames), frames.shape[1] + 1):
             raise ValueError(
                 f"a padding mask of shape {tuple(padding.shape)}, expected {(len(frames), frames.shape[1] + 1)}: "
                 "one column for the class and one for each frame"
             )
+        return Embedded(frames, padding)
+
+    def place(self, embedded: Embedded, kept: Tensor | None = None) -> Tokens:
+        """Add the class, positions and bias; see `Adapter`.
+
+        A masked pass derives the position signal from the frames it keeps, as if they stood side by side; the bias
+        knows their real distance.
+        """
+        frames, padding = embedded.units, embedded.padding_mask
+        bias = self.bias(token_buckets(frames.shape[1] + 1, self.options.bucket_size, frames.device))
+        if kept is not None:
+            slots, padding = self._fill_slots(kept), kept < 0
+            frames = frames.gather(1, (slots[:, 1:, None] - 1).expand(-1, -1, frames.shape[-1]))
+            bias = bias.keep(slots)
+        if padding is None:
+            padding = torch.zeros(len(frames), frames.shape[1] + 1, dtype=torch.bool, device=frames.device)
         positions = self._positions(frames, padding[:, 1:])
         x = torch.cat([self.cls_embedding.expand(len(frames), -1, -1), frames], dim=1)
         x = self.embedding_norm(x) + torch.cat([self.cls_position.expand(len(frames), -1, -1), positions], dim=1)
         if self.type_embedding is not None:
             x = x + self.type_embedding
         x = x.masked_fill(padding[..., None], 0)
-        bias = self.bias(token_buckets(x.shape[1], self.options.bucket_size, x.device))
         return Tokens(features=x, padding_mask=padding if padding.any() else None, bias=bias)
+
+    def _fill_slots(self, kept: Tensor) -> Tensor:
+        """Give empty slots some frame; in `reference` mode the published one, which the position convolutions see."""
+        last = kept.shape[1] - 1 if self.options.padding_mode == "reference" else 1
+        return kept.masked_fill(kept < 0, max(last, 1))
 
     def _positions(self, frames: Tensor, padding: Tensor) -> Tensor:
         """Derive the position signal, (batch, frames, dim), from the frames around each one."""
@@ -172,6 +186,7 @@ SAMPLE_RATE_HZ: Final = 16_000  # paper, Architecture
 MAX_DURATION_S: Final = 15.0  # paper, appendix; 20 for audio-text retrieval after fine-tuning
 STREAMED_BYTES: Final = 0x7FFF0000  # sizes from here on stand for "unknown"; 0x7FFFFFFF and 0xFFFFFFFF occur
 SAMPLES_PER_BYTE: Final = 65536  # more than any format makes of a byte; FLAC from a pipe announces 2**63 - 1 samples
+NUM_POSITIONS: Final = 1026  # reference one_peace/models/adapter/audio.py, abs_pos_type fixed
 NORM_EPS: Final = 1e-5  # reference one_peace/data/base_dataset.py: layer_norm over the clip
 
 
@@ -326,6 +341,17 @@ class AudioModality:
     def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Waveforms:
         """Batch clips; see `collate`."""
         return collate(examples, AudioOptions.parse(options, where="modality 'audio'").extractor)
+
+    def find_units(self, inputs: Waveforms, options: Mapping[str, Any]) -> Units:  # noqa: ARG002
+        """Every frame but padding may be hidden."""
+        real = ~inputs.padding_mask
+        maskable = real.clone()
+        maskable[:, 0] = False
+        return Units(real, maskable)
+
+    def count_positions(self, options: Mapping[str, Any]) -> int:  # noqa: ARG002
+        """As many as the published decoder has; the encoder derives positions from the frames."""
+        return NUM_POSITIONS
 
     def build_adapter(self, options: Mapping[str, Any], config: ModelConfig) -> AudioAdapter:
         """Build the adapter of one size."""

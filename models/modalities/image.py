@@ -14,7 +14,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
 
-from models.batch import Tokens
+from models.batch import Embedded, Tokens, Units
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.position_bias import (
     NUM_CLASS_ROWS,
@@ -24,7 +24,7 @@ from models.layers.position_bias import (
     resize_grid_table,
     resize_positions,
 )
-from models.modalities.base import Modality
+from models.modalities.base import Adapter, Modality, keep_tokens
 
 PATCH_SIZE_PX = 16
 
@@ -65,7 +65,7 @@ class ChannelNorm(nn.Module):
         return normed.permute(0, 3, 1, 2)
 
 
-class ImageAdapter(nn.Module):
+class ImageAdapter(Adapter):
     """Pictures to tokens.
 
     Args:
@@ -94,22 +94,21 @@ class ImageAdapter(nn.Module):
         """Side of the square pictures this adapter takes."""
         return self.grid_size * PATCH_SIZE_PX
 
-    def forward(self, images: "Tensor | SecondImages") -> Tokens:
-        """Embed a batch of pictures.
+    def embed(self, inputs: "Tensor | SecondImages") -> Embedded:
+        """Cut a batch of pictures into patches, the class in front.
 
         Args:
-            images: (batch, 3, image_size_px, image_size_px), normalised; `SecondImages` where they are the second of
+            inputs: (batch, 3, image_size_px, image_size_px), normalised; `SecondImages` where they are the second of
                 a pair.
 
         Returns:
-            grid_size**2 + 1 tokens, the class first, then patches row by row; none is padding.
+            grid_size**2 + 1 units, the class first, then patches row by row; none is padding.
 
         Raises:
             ValueError: pictures of another size, or second ones for a model without type embeddings.
         """
-        is_second = isinstance(images, SecondImages)
-        if isinstance(images, SecondImages):
-            images = images.images
+        is_second = isinstance(inputs, SecondImages)
+        images = inputs.images if isinstance(inputs, SecondImages) else inputs
         if images.shape[1:] != (3, self.image_size_px, self.image_size_px):
             raise ValueError(
                 f"pictures of shape {tuple(images.shape[1:])}, expected (3, {self.image_size_px}, "
@@ -117,9 +116,13 @@ class ImageAdapter(nn.Module):
             )
         patches = self.stem(images).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_embedding.expand(len(images), -1, -1), patches], dim=1)
-        x = self.embedding_norm(x) + resize_positions(self.positions, self.grid_size)
-        x = self._add_types(x, is_second=is_second)
-        return Tokens(features=x, bias=self.bias(grid_buckets(self.grid_size, x.device)))
+        # What is added to every position may as well be added before the positions are.
+        return Embedded(self._add_types(self.embedding_norm(x), is_second=is_second))
+
+    def place(self, embedded: Embedded, kept: Tensor | None = None) -> Tokens:
+        """Add positions and bias; see `Adapter`."""
+        x = embedded.units + resize_positions(self.positions, self.grid_size)
+        return keep_tokens(Tokens(features=x, bias=self.bias(grid_buckets(self.grid_size, x.device))), kept)
 
     def _add_types(self, x: Tensor, *, is_second: bool) -> Tensor:
         """Mark the tokens as those of a picture; a second one gets both vectors."""
@@ -321,6 +324,17 @@ class ImageModality:
     def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
         """Batch pictures; see `collate`."""
         return collate(examples)
+
+    def find_units(self, inputs: Tensor, options: Mapping[str, Any]) -> Units:
+        """Every patch may be hidden."""
+        real = torch.ones(len(inputs), options["bias_grid_size"] ** 2 + 1, dtype=torch.bool, device=inputs.device)
+        maskable = real.clone()
+        maskable[:, 0] = False
+        return Units(real, maskable)
+
+    def count_positions(self, options: Mapping[str, Any]) -> int:
+        """One for each patch and one for the class."""
+        return int(options["bias_grid_size"]) ** 2 + 1
 
     def build_adapter(self, options: Mapping[str, Any], config: ModelConfig) -> ImageAdapter:
         """Build the adapter of one size."""

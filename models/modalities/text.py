@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from models.batch import Tokens
+from models.batch import Embedded, Tokens, Units
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.position_bias import RelativeTables, num_token_rows, token_buckets
-from models.modalities.base import Modality
+from models.modalities.base import Adapter, Modality, keep_tokens
 from models.tokenizer import EOS_ID, PAD_ID, Tokenizer
 
 
@@ -31,7 +31,7 @@ class TextOptions(Settings):
     """One vector added to every position; on for pairs of pictures (NLVR2)."""
 
 
-class TextAdapter(nn.Module):
+class TextAdapter(Adapter):
     """Dictionary ids to tokens.
 
     Args:
@@ -53,31 +53,34 @@ class TextAdapter(nn.Module):
         self.type_embedding = nn.Parameter(torch.zeros(1, 1, dim)) if options.has_type_embedding else None
         self.bias = RelativeTables(num_tables, num_token_rows(options.bucket_size), num_heads)
 
-    def forward(self, ids: Tensor) -> Tokens:
-        """Embed a batch of texts.
+    def embed(self, inputs: Tensor) -> Embedded:
+        """Look a batch of texts up, the class in front.
 
         Args:
-            ids: (batch, length) int64, padded with 1.
-
-        Returns:
-            length + 1 tokens, the class first; padding is masked and zero.
+            inputs: (batch, length) int64, padded with 1.
 
         Raises:
             ValueError: a text longer than the model has positions for.
         """
-        length = ids.shape[1] + 1
-        if length > len(self.positions):
+        ids = inputs
+        if ids.shape[1] + 1 > len(self.positions):
             raise ValueError(
-                f"a text of {length - 1} tokens, expected at most {len(self.positions) - 1}; cut it when tokenising"
+                f"a text of {ids.shape[1]} tokens, expected at most {len(self.positions) - 1}; cut it when tokenising"
             )
         padding = torch.cat([ids.new_zeros(len(ids), 1, dtype=torch.bool), ids == PAD_ID], dim=1)
         x = torch.cat([self.cls_embedding.expand(len(ids), -1, -1), self.embed_tokens(ids)], dim=1)
-        x = self.embedding_norm(x) + self.positions[:length]
+        return Embedded(self.embedding_norm(x), padding if padding.any() else None)
+
+    def place(self, embedded: Embedded, kept: Tensor | None = None) -> Tokens:
+        """Add positions and bias; see `Adapter`."""
+        length = embedded.units.shape[1]
+        x = embedded.units + self.positions[:length]
         if self.type_embedding is not None:
             x = x + self.type_embedding
-        x = x.masked_fill(padding[..., None], 0)
+        if embedded.padding_mask is not None:
+            x = x.masked_fill(embedded.padding_mask[..., None], 0)
         bias = self.bias(token_buckets(length, self.bucket_size, x.device))
-        return Tokens(features=x, padding_mask=padding if padding.any() else None, bias=bias)
+        return keep_tokens(Tokens(x, embedded.padding_mask, bias), kept)
 
 
 MAX_TOKENS: Final = 70  # without EOS; reference one_peace/data/base_dataset.py
@@ -178,6 +181,16 @@ class TextModality:
     def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:  # noqa: ARG002
         """Batch texts; see `collate`."""
         return collate(examples)
+
+    def find_units(self, inputs: Tensor, options: Mapping[str, Any]) -> Units:  # noqa: ARG002
+        """Every token but class, end mark and padding may be hidden."""
+        is_class = torch.ones(len(inputs), 1, dtype=torch.bool, device=inputs.device)
+        real = torch.cat([is_class, inputs != PAD_ID], dim=1)
+        return Units(real, real & torch.cat([~is_class, inputs != EOS_ID], dim=1))
+
+    def count_positions(self, options: Mapping[str, Any]) -> int:
+        """As many as the encoder has."""
+        return int(options["max_positions"])
 
     def build_adapter(self, options: Mapping[str, Any], config: ModelConfig) -> TextAdapter:
         """Build the adapter of one size."""

@@ -23,7 +23,7 @@ def model(monkeypatch) -> OnePeace:
 
 def test_the_example_is_short():
     lines = (EXAMPLE / "depth.py").read_text(encoding="utf-8").splitlines()
-    assert len(lines) < 60
+    assert len(lines) < 70
 
 
 def test_a_new_modality_is_found_by_its_file(model):

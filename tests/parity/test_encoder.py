@@ -67,7 +67,7 @@ def test_every_stage_on_the_way(find_cases, prefix):
                     real = ~tokens.padding_mask
                 check_real(case, f"{name}_adapter_x", tokens.features, real)
                 if f"{name}_attn_bias_0" in outputs:
-                    case.check(f"{name}_attn_bias_0", tokens.bias.at_layer(0))
+                    case.check(f"{name}_attn_bias_0", tokens.bias.at_layer(0)[0])
                 sequence = model.encoder.join({name: tokens})
                 for layer in range(len(model.encoder.layers)):
                     features = model.encoder.run_layers(sequence, range(layer + 1))

@@ -76,7 +76,7 @@ def test_the_bias_is_each_modalitys_own_on_its_block_and_zero_between(tokens: di
         for key, key_span in sequence.spans.items():
             own = tokens[query].bias if query == key else None
             block = bias[0, :, query_span, key_span]
-            assert torch.equal(block, torch.zeros_like(block) if own is None else own.at_layer(0))
+            assert torch.equal(block, torch.zeros_like(block) if own is None else own.at_layer(0)[0])
 
 
 @settings(max_examples=25, deadline=None)
@@ -166,7 +166,7 @@ def test_each_layer_takes_its_own_table() -> None:
     assert not torch.equal(biases[0], biases[1])
     own = sequence.biases["first"]
     assert own is not None
-    assert torch.equal(biases[2], own.at_layer(2)[None])
+    assert torch.equal(biases[2], own.at_layer(2))
 
 
 def gradients(encoder: FusionEncoder, sequence: Sequenced, tables: tuple[Tensor, ...]) -> list[Tensor]:

@@ -102,7 +102,7 @@ def test_buckets_equal_the_stored_ones(golden_dir, name: str) -> None:
 
 def test_the_bias_of_a_pair_is_its_row_of_the_table() -> None:
     table, buckets = torch.randn(7, 3), torch.randint(0, 7, (4, 5))
-    bias = PositionBias(tables=(table,), buckets=buckets).at_layer(9)
+    bias = PositionBias(tables=(table,), buckets=buckets).at_layer(9)[0]
     assert bias.shape == (3, 4, 5)
     for query in range(4):
         for key in range(5):
@@ -113,8 +113,8 @@ def test_one_table_serves_every_layer_and_several_serve_one_each() -> None:
     buckets = torch.zeros(1, 1, dtype=torch.long)
     shared = PositionBias(tables=(torch.full((1, 2), 5.0),), buckets=buckets)
     owned = PositionBias(tables=tuple(torch.full((1, 2), float(n)) for n in range(3)), buckets=buckets)
-    assert [float(shared.at_layer(n)[0]) for n in range(3)] == [5.0, 5.0, 5.0]
-    assert [float(owned.at_layer(n)[0]) for n in range(3)] == [0.0, 1.0, 2.0]
+    assert [float(shared.at_layer(n)[0, 0]) for n in range(3)] == [5.0, 5.0, 5.0]
+    assert [float(owned.at_layer(n)[0, 0]) for n in range(3)] == [0.0, 1.0, 2.0]
     assert (shared.is_shared, owned.is_shared) == (True, False)
 
 
