@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from downstream.config import TaskConfig, list_tasks, load_task_config
-from downstream.progress import Progress
-from downstream.provenance import ROOT
+from reports.progress import Progress
+from reports.provenance import ROOT
 from downstream.tasks import load_task
 from downstream.tasks.base import Plan, RunOptions
 from downstream.workplace import Workplace

@@ -1,7 +1,7 @@
 """ModelConfig: one size of the model, read from YAML and validated."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -136,3 +136,50 @@ def load_config(size: str) -> ModelConfig:
     path = CONFIG_DIR / f"{size}.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     return ModelConfig.parse({"name": size, **values}, where=path.name)
+
+
+def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Change values by `key.path=value`, the value written as in YAML.
+
+    Args:
+        values: nested mappings.
+        assignments: what the command line says.
+
+    Returns:
+        Changed copies; `values` stays as it is.
+
+    Raises:
+        ValueError: no `=`, or a way through something that is no mapping.
+    """
+    changed = dict(values)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise ValueError(f"--set {assignment!r}, expected key.path=value, such as training.lr=1e-3")
+        changed = _assign(changed, key.split("."), _read_value(text, assignment))
+    return changed
+
+
+def _read_value(text: str, assignment: str) -> Any:
+    """Read a value as YAML does, and numbers such as 1e-3 besides, which YAML takes for a string."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ValueError(f"--set {assignment!r}: the value is not YAML; write it as in a config") from None
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _assign(values: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    first, *rest = keys
+    if first not in values and rest:
+        raise ValueError(f"--set: {unknown_name('key', first, values)}")
+    if not rest:
+        return {**values, first: value}
+    if not isinstance(values[first], Mapping):
+        raise ValueError(f"--set: {first!r} is a value, not a block; nothing stands below it")
+    return {**values, first: _assign(values[first], rest, value)}

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from downstream.config import ProfileName, TaskConfig, override
+from downstream.config import ProfileName, TaskConfig
 from downstream.engines.settings import SegmentationJob, SegmentationProfile
 from downstream.engines.size import estimate_memory_gib, measure
 from downstream.formats.ade20k import MissingDataError, Pair, check_pairs, find_pairs, find_tree
-from downstream.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
+from reports.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
 from downstream.tasks.base import Plan, RunOptions, Task
 from downstream.workplace import Workplace
 from miniworld.layouts import write_ade20k
-from models.config import load_config
+from models.config import load_config, override
 from reports.record import DataInfo, Record
 
 MINIWORLD = ROOT / "data" / "miniworld"

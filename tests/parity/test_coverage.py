@@ -25,9 +25,16 @@ COVERED = {
     "03e": "test_heads.py",
     "03f": "test_heads.py",
     "03g": "test_narrowing.py",
+    "04": "test_pretraining.py",
+    "05_": "test_pretraining.py",
+    "05b": "test_pretraining.py",
+    "06a": "test_pretraining.py",
+    "06b": "test_pretraining.py",
     "09a": "test_preprocessing.py",
     "09b": "test_preprocessing.py",
     "09c": "test_preprocessing.py",
+    "10": "test_pretrain_masks.py",
+    "11": "test_layer_decay.py",
     "12a": "test_vision.py",
     "12b": "test_vision.py",
     "12c": "test_vision.py",
@@ -38,13 +45,8 @@ COVERED = {
     "13": "test_vision.py",
 }
 NOT_YET = {
-    "04": "pretraining, stage 1",
-    "05": "pretraining, stage 2",
-    "06": "pretraining on two ranks",
     "07": "fine-tuning losses",
     "08": "task metrics",
-    "10": "pretraining masks",
-    "11": "layer-wise decay",
 }
 
 

@@ -2,7 +2,7 @@
 
 import io
 
-from downstream.progress import Progress
+from reports.progress import Progress
 
 
 class Terminal(io.StringIO):

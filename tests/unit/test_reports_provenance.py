@@ -8,8 +8,8 @@ from importlib.metadata import version
 
 import pytest
 
-from downstream import provenance
-from downstream.provenance import Clock, describe_processor, peak_memory_gib, read_commit, read_versions
+from reports import provenance
+from reports.provenance import Clock, describe_processor, peak_memory_gib, read_commit, read_versions
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, answers: dict[str, str]) -> None:

@@ -1,0 +1,162 @@
+"""StageConfig: one stage of pretraining at one size, read from YAML and validated."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, model_validator
+
+from models.config import PositiveInt, Rate, Settings, override, unknown_name
+from pretrain.data.config import BatchConfig, DataConfig
+from pretrain.decoder import DecoderConfig
+from pretrain.masking import MaskConfig
+from pretrain.optim import OptimConfig
+
+CONFIG_DIR = Path(__file__).resolve().parent / "configs"
+NEW_MODALITY = "NEW"  # stands in a config for the modality that the command line names
+
+PassName = Literal["alone", "fused"]
+LossName = Literal["contrast", "smooth_l1", "l2", "cosine"]
+
+
+class TermConfig(Settings):
+    """One denoising term: which student, taught by whom, under which mask."""
+
+    modality: str
+    student: PassName
+    """Whether the masked pass sees this modality alone or the pair."""
+    teacher: PassName
+    """Whether the whole pass that teaches saw it alone or the pair."""
+    weight: Annotated[float, Field(gt=0)]
+    mask: MaskConfig
+
+
+class ObjectiveConfig(Settings):
+    """The pair and its losses."""
+
+    pair: tuple[str, str]
+    """In the model's order, text first."""
+    terms: dict[str, TermConfig]
+    """By name; empty leaves the aligning contrast alone."""
+    loss: LossName = "contrast"
+    """Of the terms. Paper: contrast; the others are what it is compared with."""
+    dcl_scale: Annotated[float, Field(gt=0)] = 2.5
+    """What the denoising contrast multiplies cosines by. Paper: temperature 0.4."""
+    label_smoothing: Rate = 0.1
+    """Of the denoising contrast only; reference, pretraining yaml."""
+
+    @model_validator(mode="after")
+    def _terms_fit(self) -> Self:
+        for name, term in self.terms.items():
+            if term.modality not in self.pair:
+                raise ValueError(f"term {name!r}: {unknown_name('modality', term.modality, self.pair)}")
+        places = [(term.student, term.modality) for term in self.terms.values()]
+        if len(set(places)) < len(places):
+            raise ValueError("two terms have the same student and modality, expected one mask for each masked pass")
+        fused = [modality for student, modality in places if student == "fused"]
+        if len(fused) == 1:
+            raise ValueError(f"the fused student has a term for {fused[0]!r} only, expected one for each of the pair")
+        return self
+
+    @property
+    def masks(self) -> dict[str, MaskConfig]:
+        """By term."""
+        return {name: term.mask for name, term in self.terms.items()}
+
+
+class ParallelConfig(Settings):
+    """How a step is spread over devices."""
+
+    shard: Literal["none", "full", "hybrid"] = "full"
+    """FSDP2 over all ranks, or within groups of `shard_size` ranks that hold copies of each other; `none` keeps the
+    whole model on every rank."""
+    shard_size: PositiveInt = 8
+    """Ranks of a group of `hybrid`; usually those of one machine."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the computation; weights and optimiser stay float32."""
+    state_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of weights and optimiser state. bfloat16 halves both, for trials of the large model on one card; small updates
+    are lost to rounding."""
+    has_checkpointing: bool = True
+    """Recompute each layer in the backward pass."""
+    has_compile: bool = False
+    """torch.compile each layer; wants a C++ compiler."""
+
+
+class SavingConfig(Settings):
+    """When the state of a training is saved."""
+
+    every_steps: PositiveInt
+    keep: PositiveInt = 2
+    """Newest checkpoints that stay."""
+
+
+class StageConfig(Settings):
+    """One stage at one size."""
+
+    stage: str
+    size: str
+    title: str
+    source: str
+    """Where the paper's values come from."""
+    starts_from: str | None
+    """The stage whose weights this one takes; None starts from random ones."""
+    trained: str
+    """`all`, or a modality: then only what it uses alone is trained, the logit scale and the decoder."""
+    reset_logit_scale: bool = False
+    drop_path_rate: Rate = 0.4
+    objective: ObjectiveConfig
+    decoder: DecoderConfig = DecoderConfig()
+    optim: OptimConfig
+    steps: PositiveInt
+    batch: BatchConfig
+    data: DataConfig
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    parallel: ParallelConfig = ParallelConfig()
+    saving: SavingConfig
+    log_every_steps: PositiveInt = 10
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+def list_stages() -> tuple[str, ...]:
+    """Name every stage there is, one for each file in `pretrain/configs`."""
+    return tuple(sorted(path.stem for path in CONFIG_DIR.glob("*.yaml")))
+
+
+def load_stage(
+    stage: str, size: str = "4b", *, modality: str | None = None, assignments: Sequence[str] = ()
+) -> StageConfig:
+    """Read a stage by its name, at one size.
+
+    Args:
+        stage: file name without its suffix.
+        size: the paper's values stand at the top of the file, other sizes change them in `sizes`.
+        modality: takes the place of `NEW` in stages that add any modality.
+        assignments: `key.path=value` from the command line.
+
+    Raises:
+        ValueError: no such stage or size, a modality where none belongs or none where one does, or a faulty file.
+    """
+    if stage not in list_stages():
+        raise ValueError(unknown_name("stage", stage, list_stages()))
+    path = CONFIG_DIR / f"{stage}.yaml"
+    text = path.read_text(encoding="utf-8")
+    if (NEW_MODALITY in text) != (modality is not None):
+        wish = "expected --modality NAME" if modality is None else "it takes no --modality"
+        raise ValueError(f"stage {stage!r} and modality {modality!r}: {wish}")
+    values = yaml.safe_load(text.replace(NEW_MODALITY, modality or ""))
+    sizes = values.pop("sizes")
+    if size not in {"4b", *sizes}:
+        raise ValueError(unknown_name("size", size, ["4b", *sizes]))
+    merged = override(_merge(values, sizes.get(size) or {}), assignments)
+    return StageConfig.parse({"stage": stage, "size": size, **merged}, where=path.name)
+
+
+def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change values by values of the same form; blocks are merged, everything else is replaced."""
+    merged = dict(values)
+    for key, value in changes.items():
+        is_block = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if is_block else value
+    return merged

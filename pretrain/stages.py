@@ -1,0 +1,85 @@
+"""What a stage trains, and what it takes from the stage before it."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from models.checkpoint.load import LoadReport
+from models.config import load_config
+from models.onepeace import INITIAL_TEMPERATURE, OnePeace, initialise
+from pretrain.config import StageConfig
+from pretrain.decoder import Decoder
+from pretrain.objective import Objective
+
+LOGIT_SCALE = "model.logit_scale"
+
+
+def build_objective(config: StageConfig) -> Objective:
+    """Build the model of the stage's pair, the decoder and the losses, with fresh weights by the stage's seed."""
+    size = load_config(config.size).branch(*config.objective.pair, drop_path_rate=config.drop_path_rate)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = OnePeace(size)
+        decoder = Decoder(config.decoder, size) if config.objective.terms else None
+        return Objective(model, decoder, config.objective).apply(initialise)
+
+
+def trained_names(objective: Objective, trained: str) -> set[str]:
+    """Name the parameters that a stage trains.
+
+    Args:
+        objective: with the model and the decoder.
+        trained: `all`, or the modality that is added to a model which stays as it is.
+
+    Source: paper, Pretraining; reference one_peace/models/one_peace/one_peace_pretrain.py, stage2_pretrain.
+    """
+    names = {name for name, _ in objective.named_parameters()}
+    if trained == "all":
+        return names
+    own = {f"model.{name}" for name in objective.model.own_parameters(trained)}
+    return own | {name for name in names if name == LOGIT_SCALE or name.startswith("decoder.")}
+
+
+def freeze(objective: Objective, trained: str) -> None:
+    """Let gradients flow into what the stage trains, and nowhere else."""
+    names = trained_names(objective, trained)
+    for name, parameter in objective.named_parameters():
+        parameter.requires_grad_(name in names)
+
+
+def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageConfig) -> LoadReport:
+    """Load the weights of the stage before, in place.
+
+    Everything of modalities that this stage lacks stays behind; what belongs to a modality that is new keeps its fresh
+    weights.
+
+    Args:
+        objective: freshly built.
+        state: tensors by our names, of the objective before.
+        config: of the stage that begins.
+
+    Raises:
+        ValueError: something is missing that is not the new modality's, or a shape differs.
+    """
+    wanted = objective.state_dict()
+    new = {name for name in wanted if config.trained != "all" and f".{config.trained}." in f".{name}."}
+    taken = {name: value for name, value in state.items() if name in wanted and name not in new}
+    report = LoadReport(
+        loaded=tuple(taken),
+        missing=tuple(sorted(set(wanted) - set(taken) - new)),
+        unexpected=(),
+        reshaped=(),
+    )
+    misshaped = [name for name, value in taken.items() if value.shape != wanted[name].shape]
+    if report.missing or misshaped:
+        raise ValueError(
+            f"the weights of {config.starts_from} do not fit {config.stage}: {report}, {len(misshaped)} of another "
+            f"shape{': ' + misshaped[0] if misshaped else ''}; expected those of the same size"
+        )
+    objective.load_state_dict({**wanted, **taken})
+    if config.reset_logit_scale:
+        with torch.no_grad():
+            objective.model.logit_scale.fill_(math.log(1 / INITIAL_TEMPERATURE))
+    return report
