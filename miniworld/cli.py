@@ -5,11 +5,13 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from miniworld.layouts import scene_seed, write_ade20k
+from miniworld.pretraining import write_pair_tables, write_pairs
 from miniworld.preview import draw_preview
 from miniworld.scene import draw_scene
 
@@ -20,7 +22,34 @@ EXIT_MISSING: Final = 4
 NUM_PREVIEW_SCENES: Final = 8
 PREVIEW_SCENE_WIDTH_PX: Final = 256
 
-LAYOUTS: Final[dict[str, Callable[..., Path]]] = {"ade20k": write_ade20k}
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout that can be asked for: what writes it, and the options it takes with their values if none is given."""
+
+    write: Callable[..., Path]
+    defaults: Mapping[str, Any]
+
+
+LAYOUTS: Final = {
+    "ade20k": Layout(write_ade20k, {"training": 160, "validation": 32, "size": (128, 96), "preview": None}),
+    "pairs": Layout(
+        write_pairs,
+        {"pictures": 16_000, "sounds": 4_000, "held_out": 500, "clips": 15, "side": 72, "shard": 768, "workers": 2},
+    ),
+    "pair-tables": Layout(write_pair_tables, {"pictures": 600, "sounds": 200, "side": 72}),
+}
+PARAMETERS: Final = {
+    "training": "num_training",
+    "validation": "num_validation",
+    "pictures": "num_pictures",
+    "sounds": "num_sounds",
+    "held_out": "num_held_out",
+    "clips": "clips_per_class",
+    "side": "side_px",
+    "shard": "samples_per_shard",
+    "workers": "num_workers",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -45,18 +74,33 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="run.py", description="Write the miniworld: drawn scenes with labels, all from a seed.")
+    parser = _Parser(
+        prog="run.py",
+        description="Write the miniworld from a seed: scenes with labels, or pictures and sounds with sentences.",
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder that receives the data set's own folder")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="ade20k", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: %(default)s")
-    parser.add_argument("--training", type=int, default=160, metavar="N", help="training scenes, default: %(default)s")
-    parser.add_argument(
-        "--validation", type=int, default=32, metavar="N", help="validation scenes, default: %(default)s"
-    )
-    parser.add_argument("--size", type=_parse_size, default=(128, 96), metavar="WxH", help="in pixels, default: 128x96")
-    parser.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a sheet of scenes and labels")
+    _add_layout_options(parser)
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     return parser
+
+
+def _add_layout_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that belong to some layouts only; one that is not given stays None."""
+    scenes = parser.add_argument_group("for --layout ade20k")
+    scenes.add_argument("--training", type=int, metavar="N", help="training scenes, default: 160")
+    scenes.add_argument("--validation", type=int, metavar="N", help="validation scenes, default: 32")
+    scenes.add_argument("--size", type=_parse_size, metavar="WxH", help="in pixels, default: 128x96")
+    scenes.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a sheet of scenes and labels")
+    pairs = parser.add_argument_group("for --layout pairs (defaults in brackets: for pair-tables)")
+    pairs.add_argument("--pictures", type=int, metavar="N", help="training pictures, default: 16000 (600)")
+    pairs.add_argument("--sounds", type=int, metavar="N", help="training sounds, default: 4000 (200)")
+    pairs.add_argument("--side", type=int, metavar="PX", help="width and height of a picture, default: 72 (72)")
+    pairs.add_argument("--held-out", type=int, metavar="N", help="held-out pictures, default: 500")
+    pairs.add_argument("--clips", type=int, metavar="N", help="held-out sounds a class, default: 15")
+    pairs.add_argument("--shard", type=int, metavar="N", help="samples a shard, default: 768")
+    pairs.add_argument("--workers", type=int, metavar="N", help="processes, default: 2")
 
 
 def _parse_size(text: str) -> tuple[int, int]:
@@ -67,20 +111,30 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _write(args: argparse.Namespace) -> Path:
-    if args.preview:
-        _check_preview(args.preview)
-    width_px, height_px = args.size
-    written = LAYOUTS[args.layout](
-        args.out,
-        seed=args.seed,
-        num_training=args.training,
-        num_validation=args.validation,
-        width_px=width_px,
-        height_px=height_px,
-    )
-    if args.preview:
-        _write_preview(args.preview, args.seed, size_px=args.size)
+    layout = LAYOUTS[args.layout]
+    chosen = _choose_options(args, layout)
+    preview, size_px = chosen.pop("preview", None), chosen.pop("size", None)
+    if preview:
+        _check_preview(preview)
+    numbers = {PARAMETERS[option]: value for option, value in chosen.items()}
+    if size_px:
+        numbers |= {"width_px": size_px[0], "height_px": size_px[1]}
+    written = layout.write(args.out, seed=args.seed, **numbers)
+    if preview:
+        _write_preview(preview, args.seed, size_px=size_px)
     return written
+
+
+def _choose_options(args: argparse.Namespace, layout: Layout) -> dict[str, Any]:
+    """Take what was given, else the default; refuse what the layout does not know."""
+    for option in (*PARAMETERS, "size", "preview"):
+        if getattr(args, option) is not None and option not in layout.defaults:
+            known = ", ".join("--" + name.replace("_", "-") for name in layout.defaults)
+            raise ValueError(
+                f"--{option.replace('_', '-')} does not belong to the layout {args.layout!r}; it takes: {known}"
+            )
+    given = {option: getattr(args, option) for option in layout.defaults}
+    return {option: layout.defaults[option] if value is None else value for option, value in given.items()}
 
 
 def _check_preview(file: Path) -> None:

@@ -10,7 +10,7 @@ from miniworld.colours import COLOURS, vary_rgb
 from miniworld.concepts import THINGS, Concept, Form, Zone, find_concept
 from miniworld.forms import draw_clock_face
 from miniworld.land import Land, draw_land, height_at, plan_land
-from miniworld.light import expose, pick_light
+from miniworld.light import Light, expose, pick_light
 from miniworld.shapes import Box, Shape, as_shadow, ellipse, place
 
 SMALLEST_SIDE_PX: Final = 48
@@ -53,10 +53,19 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class PlannedThing:
+    """A thing before it is painted.
+
+    Attributes:
+        concept: what it is.
+        colour: one of the concept's colour words.
+        box: left, top, right, bottom in pixels, also where nothing of it will be seen.
+        shapes: what is painted, in pixels.
+    """
+
     concept: Concept
     colour: str
-    box: Box  # in pixels, also where nothing of it is seen
+    box: Box
     shapes: tuple[Shape, ...]
 
 
@@ -66,17 +75,36 @@ def draw_scene(seed: int, *, width_px: int, height_px: int) -> Scene:
     Raises:
         ValueError: the seed is negative or a side is shorter than 48 pixels.
     """
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; expected 0 or more")
+    check_seed(seed)
     check_size(width_px, height_px)
     rng = np.random.default_rng(seed)
     land, light = plan_land(rng), pick_light(rng)
-    ground = [_stretch(layer, width_px=width_px, height_px=height_px) for layer in draw_land(rng, land, light=light)]
+    ground = draw_land(rng, land, light=light)
     plans = _plan_things(rng, land, width_px=width_px, height_px=height_px)
+    return paint_scene(rng, ground, plans=plans, light=light, size_px=(width_px, height_px))
+
+
+def paint_scene(
+    rng: np.random.Generator,
+    ground: tuple[Layer, ...],
+    *,
+    plans: tuple[PlannedThing, ...],
+    light: Light,
+    size_px: tuple[int, int],
+) -> Scene:
+    """Paint planned things, from far to near, onto a ground in the unit square, and put all into its light."""
+    width_px, height_px = size_px
+    below = [_stretch(layer, width_px=width_px, height_px=height_px) for layer in ground]
     layers = [Layer(plan.shapes, plan.concept.ade20k_number, instance) for instance, plan in enumerate(plans, start=1)]
-    rendering = render([*ground, *layers], width_px=width_px, height_px=height_px)
+    rendering = render([*below, *layers], width_px=width_px, height_px=height_px)
     instances, things = _find_things(rendering, plans)
     return Scene(expose(rng, rendering.image, light=light), rendering.label, instances, things)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that no picture or sound can belong to."""
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; expected 0 or more")
 
 
 def check_size(width_px: int, height_px: int) -> None:
@@ -92,41 +120,42 @@ def _stretch(layer: Layer, *, width_px: int, height_px: int) -> Layer:
     return replace(layer, shapes=tuple(place(shape, frame) for shape in layer.shapes))
 
 
-def _plan_things(rng: np.random.Generator, land: Land, *, width_px: int, height_px: int) -> tuple[_Plan, ...]:
-    plans: list[_Plan] = []
+def _plan_things(rng: np.random.Generator, land: Land, *, width_px: int, height_px: int) -> tuple[PlannedThing, ...]:
+    plans: list[PlannedThing] = []
     for concept in THINGS:
         form = concept.form
-        if form is None or not _has_zone(land, form.zone):
+        if form is None or not has_zone(land, form.zone):
             continue
         for _ in range(int(rng.choice(len(form.counts), p=form.counts))):
             taken = [plan.box for plan in plans]
             box = _find_place(rng, form, land=land, taken=taken, size_px=(width_px, height_px))
-            plans.append(_plan_thing(rng, concept, form=form, box=box))
+            plans.append(plan_thing(rng, concept, form=form, box=box))
     # What flies is farthest; the rest is sorted by where it touches the ground.
     plans.sort(key=lambda plan: (_zone(plan) != "sky", plan.box[3]))
     return tuple(other for plan in plans for other in (plan, *_plan_tower_clock(rng, plan)))
 
 
-def _has_zone(land: Land, zone: Zone) -> bool:
+def has_zone(land: Land, zone: Zone) -> bool:
+    """Say whether a land has the place where a thing would stand."""
     if zone == "sea":
         return land.shore is not None
     return land.road is not None or zone not in ("road", "roadside")
 
 
-def _zone(plan: _Plan) -> Zone | None:
+def _zone(plan: PlannedThing) -> Zone | None:
     return plan.concept.form.zone if plan.concept.form else None
 
 
 def _find_place(rng: np.random.Generator, form: Form, *, land: Land, taken: list[Box], size_px: tuple[int, int]) -> Box:
     boxes = [_try_place(rng, form, land=land, size_px=size_px) for _ in range(NUM_TRIES)]
-    return min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken))
+    return min(boxes, key=lambda box: sum(overlap_area(box, other) for other in taken))
 
 
 def _try_place(rng: np.random.Generator, form: Form, *, land: Land, size_px: tuple[int, int]) -> Box:
     width_px, height_px = size_px
     unit_px = min(float(height_px), 0.75 * width_px)
     x = float(rng.uniform(0.04, 0.96))
-    far, near = _depth_range(land, form.zone, x=x, is_behind=bool(rng.random() < 0.4))
+    far, near = depth_range(land, form.zone, x=x, is_behind=bool(rng.random() < 0.4))
     bottom = float(rng.uniform(far, near))
     scale = 1.0 if form.zone == "sky" else 0.8 + 0.4 * (bottom - land.horizon) / (1.0 - land.horizon)
     height = float(rng.uniform(*form.heights)) * unit_px * scale
@@ -135,7 +164,7 @@ def _try_place(rng: np.random.Generator, form: Form, *, land: Land, size_px: tup
     return (left, floor - height, left + width, floor)
 
 
-def _depth_range(land: Land, zone: Zone, *, x: float, is_behind: bool) -> tuple[float, float]:
+def depth_range(land: Land, zone: Zone, *, x: float, is_behind: bool) -> tuple[float, float]:
     """Say between which heights the foot of a thing may stand at x, behind the road or before it."""
     coast = height_at(land.beach or land.shore, x) if land.shore else land.horizon
     verge = height_at(land.road[0], x) if land.road else max(0.74, coast + 0.09)
@@ -155,13 +184,15 @@ def _depth_range(land: Land, zone: Zone, *, x: float, is_behind: bool) -> tuple[
             return (coast + 0.05, verge - 0.01) if is_behind else (min(kerb + 0.03, 0.97), 0.99)
 
 
-def _overlap(first: Box, second: Box) -> float:
+def overlap_area(first: Box, second: Box) -> float:
+    """Measure how much of one box another one covers, in the square of their unit."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     return max(0.0, width) * max(0.0, height)
 
 
-def _plan_thing(rng: np.random.Generator, concept: Concept, *, form: Form, box: Box) -> _Plan:
+def plan_thing(rng: np.random.Generator, concept: Concept, *, form: Form, box: Box) -> PlannedThing:
+    """Draw a thing in one of its colours into a box in pixels, facing left or right, with its shadow."""
     colour = concept.colours[int(rng.integers(len(concept.colours)))]
     is_mirrored = bool(rng.random() < 0.5)
     shapes = [place(shape, box, is_mirrored=is_mirrored) for shape in form.draw(rng, vary_rgb(rng, COLOURS[colour]))]
@@ -170,10 +201,10 @@ def _plan_thing(rng: np.random.Generator, concept: Concept, *, form: Form, box: 
         x0, _, x1, floor = box
         flat = min(0.06 * (x1 - x0) + 0.5, 3.0 + 0.01 * (x1 - x0))
         shapes.insert(0, place(shadow, (x0, floor - flat, x1, floor + flat)))
-    return _Plan(concept, colour, box, tuple(shapes))
+    return PlannedThing(concept, colour, box, tuple(shapes))
 
 
-def _plan_tower_clock(rng: np.random.Generator, plan: _Plan) -> tuple[_Plan, ...]:
+def _plan_tower_clock(rng: np.random.Generator, plan: PlannedThing) -> tuple[PlannedThing, ...]:
     """Hang a clock on some of the towers."""
     if plan.concept.name != "tower" or rng.random() < 0.4:
         return ()
@@ -183,10 +214,10 @@ def _plan_tower_clock(rng: np.random.Generator, plan: _Plan) -> tuple[_Plan, ...
     side, top = 0.84 * (x1 - x0), y0 + 0.16 * (y1 - y0)
     box = ((x0 + x1 - side) / 2, top, (x0 + x1 + side) / 2, top + side)
     shapes = tuple(place(shape, box) for shape in draw_clock_face(rng, vary_rgb(rng, COLOURS[colour])))
-    return (_Plan(clock, colour, box, shapes),)
+    return (PlannedThing(clock, colour, box, shapes),)
 
 
-def _find_things(rendering: Rendering, plans: tuple[_Plan, ...]) -> tuple[Pixels, tuple[Thing, ...]]:
+def _find_things(rendering: Rendering, plans: tuple[PlannedThing, ...]) -> tuple[Pixels, tuple[Thing, ...]]:
     """Number the things that can be seen from 1 and box their pixels."""
     numbers = np.zeros(256, dtype=np.uint8)
     things: list[Thing] = []

@@ -13,7 +13,7 @@ from torch.nn import functional
 from models.checkpoint.describe import describe
 from models.checkpoint.load import load_branches, parse_dtype
 from models.checkpoint.reader import open_checkpoint
-from models.config import list_sizes, load_config
+from models.config import list_sizes, load_config, unknown_name
 from models.modalities import load_modality
 from models.modalities.audio import SAMPLE_RATE_HZ, Waveforms, mix_channels, resample
 from models.modalities.image import ImageAdapter, ImageSource
@@ -42,15 +42,22 @@ class Embedder:
         self.model = model.eval()
         self.tokenizer = tokenizer
 
-    def embed_text(self, texts: Sequence[str], *, batch_size: int = 32) -> Tensor:
+    def embed_text(self, texts: Sequence[str], *, batch_size: int = 32, protocol: str = PROTOCOLS["text"]) -> Tensor:
         """Embed sentences; (texts, dim) unit vectors, float32, on the CPU.
 
+        Args:
+            texts: as written.
+            batch_size: how many at a time.
+            protocol: how a sentence is prepared; the reference's data path, and so every published retrieval number,
+                takes `text`.
+
         Raises:
-            ValueError: no vocabulary, or a text that cannot be encoded.
+            ValueError: no vocabulary, a text that cannot be encoded, or an unknown protocol.
         """
         if self.tokenizer is None:
             raise ValueError("this model has no vocabulary; load it by a path or size that has one")
-        return self._embed("text", map(load_modality("text").read, texts), self.tokenizer, batch_size=batch_size)
+        decoded = map(load_modality("text").read, texts)
+        return self._embed("text", decoded, self.tokenizer, batch_size=batch_size, protocol=protocol)
 
     def embed_image(self, images: Sequence[ImageSource], *, batch_size: int = 32) -> Tensor:
         """Embed pictures, given as files or opened; (images, dim) unit vectors, float32, on the CPU.
@@ -72,11 +79,16 @@ class Embedder:
         """
         return self._embed("audio", map(_open_clip, clips), batch_size=batch_size)
 
-    def _embed(self, name: str, decoded: Iterable[Any], *arguments: Any, batch_size: int) -> Tensor:
+    def _embed(
+        self, name: str, decoded: Iterable[Any], *arguments: Any, batch_size: int, protocol: str | None = None
+    ) -> Tensor:
         """Transform what is decoded one by one, batch by length, embed, and give the vectors back in order."""
         self._require(name)
         modality = load_modality(name)
-        transform = modality.transforms[PROTOCOLS[name]]
+        wanted = protocol or PROTOCOLS[name]
+        if wanted not in modality.transforms:
+            raise ValueError(unknown_name(f"protocol of {name}", wanted, modality.transforms))
+        transform = modality.transforms[wanted]
         examples = [transform(example, *arguments) for example in decoded]
         vectors = torch.empty(len(examples), self.model.config.embed_dim)
         for indices in _batch_by_length(examples, batch_size):

@@ -1,4 +1,4 @@
-"""StageConfig: one stage of pretraining at one size, read from YAML and validated."""
+"""StageConfig: one stage of pretraining at one size, read from YAML and validated. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,15 +9,42 @@ from pydantic import Field, model_validator
 
 from models.config import PositiveInt, Rate, Settings, override, unknown_name
 from pretrain.data.config import BatchConfig, DataConfig
-from pretrain.decoder import DecoderConfig
-from pretrain.masking import MaskConfig
-from pretrain.optim import OptimConfig
+from pretrain.guard import GuardConfig
 
 CONFIG_DIR = Path(__file__).resolve().parent / "configs"
 NEW_MODALITY = "NEW"  # stands in a config for the modality that the command line names
 
+PositiveFloat = Annotated[float, Field(gt=0)]
 PassName = Literal["alone", "fused"]
 LossName = Literal["contrast", "smooth_l1", "l2", "cosine"]
+
+
+_SPAN_SETTINGS = ("span", "adjust")
+
+
+class MaskConfig(Settings):
+    """How one term masks its modality."""
+
+    kind: Literal["units", "words", "spans"]
+    """Single units; whole words; runs of frames."""
+    ratio: Annotated[float, Field(gt=0, lt=1)]
+    """Masked part of the units, or of the words."""
+    span: PositiveInt = 5
+    """Frames in a run. Reference one_peace/data/pretrain_data/audio_text_pretrain_dataset.py."""
+    adjust: Annotated[float, Field(ge=0)] = 0.1
+    """Spans are drawn for this much more than `ratio`, since they overlap. Same source."""
+    complements: str | None = None
+    """Another term of the same modality; units that it leaves visible are masked first."""
+
+    @model_validator(mode="after")
+    def _uses_every_setting(self) -> Self:
+        for name in _SPAN_SETTINGS:
+            value = getattr(self, name)
+            if self.kind != "spans" and value != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {value} with kind {self.kind!r}, expected kind 'spans'; leave {name} out")
+        if self.complements is not None and self.kind != "units":
+            raise ValueError(f"complements {self.complements!r} with kind {self.kind!r}, expected kind 'units'")
+        return self
 
 
 class TermConfig(Settings):
@@ -65,12 +92,58 @@ class ObjectiveConfig(Settings):
         return {name: term.mask for name, term in self.terms.items()}
 
 
+class DecoderConfig(Settings):
+    """Sizes of the decoder; the defaults are the paper's."""
+
+    embed_dim: PositiveInt = 768
+    ffn_dim: PositiveInt = 2048
+    num_layers: PositiveInt = 2
+    num_heads: PositiveInt = 12
+    drop_path_rate: Rate = 0.0
+    has_inner_norm: bool = True
+    padding_mode: Literal["masked", "reference"] = "masked"
+    """`reference`: padded positions are attended to, as zero vectors, as in the published code."""
+
+
+class OptimConfig(Settings):
+    """AdamW and its schedule. The defaults are those of both published stages."""
+
+    lr: PositiveFloat
+    """At the end of the warm-up. Published: 5e-4 in stage 1, 2e-4 in stage 2."""
+    betas: tuple[Rate, Rate] = (0.9, 0.98)
+    eps: PositiveFloat = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
+    """Published: 3000 in stage 1."""
+    warmup_share: Rate | None = None
+    """The warm-up as a part of all steps. Published: 0.1 in stage 2."""
+    min_lr: Annotated[float, Field(ge=0)] = 1e-6
+    """Where the warm-up starts and the cosine ends."""
+    clip: PositiveFloat = 3.0
+    """Largest norm of the gradient of all parameters together."""
+
+    @model_validator(mode="after")
+    def _has_one_warmup(self) -> Self:
+        if (self.warmup_steps is None) == (self.warmup_share is None):
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} and warmup_share {self.warmup_share}: expected one of the two;"
+                " set the other to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.min_lr >= self.lr:
+            raise ValueError(f"min_lr {self.min_lr} is not below lr {self.lr}; lower min_lr or raise lr")
+        return self
+
+
 class ParallelConfig(Settings):
     """How a step is spread over devices."""
 
-    shard: Literal["none", "full", "hybrid"] = "full"
-    """FSDP2 over all ranks, or within groups of `shard_size` ranks that hold copies of each other; `none` keeps the
-    whole model on every rank."""
+    shard: Literal["full", "hybrid"] = "full"
+    """FSDP2 over all ranks, or within groups of `shard_size` ranks that hold copies of each other. A single process
+    shards nothing."""
     shard_size: PositiveInt = 8
     """Ranks of a group of `hybrid`; usually those of one machine."""
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -90,6 +163,17 @@ class SavingConfig(Settings):
     every_steps: PositiveInt
     keep: PositiveInt = 2
     """Newest checkpoints that stay."""
+
+
+class WorldConfig(Settings):
+    """The miniature world that a small size is trained on."""
+
+    folder: str
+    """Below the project, where it is written; sources lie in it."""
+    num_pictures: PositiveInt
+    num_sounds: PositiveInt
+    num_held_out: PositiveInt = 500
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 class StageConfig(Settings):
@@ -112,8 +196,11 @@ class StageConfig(Settings):
     steps: PositiveInt
     batch: BatchConfig
     data: DataConfig
+    world: WorldConfig | None = None
+    """Drawn where it is not there yet; None: the data is the user's."""
     num_workers: Annotated[int, Field(ge=0)] = 0
     parallel: ParallelConfig = ParallelConfig()
+    guard: GuardConfig = GuardConfig()
     saving: SavingConfig
     log_every_steps: PositiveInt = 10
     seed: Annotated[int, Field(ge=0)] = 0
@@ -149,8 +236,12 @@ def load_stage(
     sizes = values.pop("sizes")
     if size not in {"4b", *sizes}:
         raise ValueError(unknown_name("size", size, ["4b", *sizes]))
-    merged = override(_merge(values, sizes.get(size) or {}), assignments)
-    return StageConfig.parse({"stage": stage, "size": size, **merged}, where=path.name)
+    merged = {"stage": stage, "size": size, **_merge(values, sizes.get(size) or {})}
+    config = StageConfig.parse(merged, where=path.name)
+    if not assignments:
+        return config
+    # Assignments may name what the file leaves at its default.
+    return StageConfig.parse(override(config.model_dump(mode="json"), assignments), where="--set")
 
 
 def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,30 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from models.batch import Tokens
-from models.config import ModelConfig, PositiveInt, Rate, Settings
+from models.config import ModelConfig
 from models.encoder import FusionEncoder
 from models.modalities import load_modality
+from pretrain.config import DecoderConfig
 
 WITH_MASK_EMBEDDING: Final = ("audio",)  # the published decoder has one for these, and uses it nowhere
-
-
-class DecoderConfig(Settings):
-    """Sizes of the decoder; the defaults are the paper's."""
-
-    embed_dim: PositiveInt = 768
-    ffn_dim: PositiveInt = 2048
-    num_layers: PositiveInt = 2
-    num_heads: PositiveInt = 12
-    drop_path_rate: Rate = 0.0
-    has_inner_norm: bool = True
-    padding_mode: Literal["masked", "reference"] = "masked"
-    """`reference`: padded positions are attended to, as zero vectors, as in the published code."""
 
 
 @dataclass(frozen=True)

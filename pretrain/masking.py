@@ -6,49 +6,21 @@ so neither the batch around it nor the number of processes moves its masks.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from models.batch import Units
-from models.config import PositiveInt, Settings, unknown_name
+from models.config import unknown_name
+from pretrain.config import MaskConfig
 
 BoolArray = NDArray[np.bool_]
 
 NOT_KEPT = -1
 """Fills up the kept positions of a sample that keeps fewer than the longest of its batch."""
-
-_SPAN_SETTINGS = ("span", "adjust")
-
-
-class MaskConfig(Settings):
-    """How one term masks its modality."""
-
-    kind: Literal["units", "words", "spans"]
-    """Single units; whole words; runs of frames."""
-    ratio: Annotated[float, Field(gt=0, lt=1)]
-    """Masked part of the units, or of the words."""
-    span: PositiveInt = 5
-    """Frames in a run. Reference one_peace/data/pretrain_data/audio_text_pretrain_dataset.py."""
-    adjust: Annotated[float, Field(ge=0)] = 0.1
-    """Spans are drawn for this much more than `ratio`, since they overlap. Same source."""
-    complements: str | None = None
-    """Another term of the same modality; units that it leaves visible are masked first."""
-
-    @model_validator(mode="after")
-    def _uses_every_setting(self) -> Self:
-        for name in _SPAN_SETTINGS:
-            value = getattr(self, name)
-            if self.kind != "spans" and value != type(self).model_fields[name].default:
-                raise ValueError(f"{name} {value} with kind {self.kind!r}, expected kind 'spans'; leave {name} out")
-        if self.complements is not None and self.kind != "units":
-            raise ValueError(f"complements {self.complements!r} with kind {self.kind!r}, expected kind 'units'")
-        return self
 
 
 @dataclass(frozen=True)

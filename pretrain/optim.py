@@ -3,20 +3,17 @@
 import math
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
-from models.config import Settings
+from pretrain.config import OptimConfig
 
 DecayMode = Literal["ours", "reference"]
 """Which parameters decay: as the published list means it, or as it is written."""
 
-PositiveFloat = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 _MODEL = "model."  # under which a pretraining model, or a fine-tuned one, holds the encoder
 
@@ -29,39 +26,6 @@ _CLASS_OR_POSITIONS = re.compile(
 _MERGED_IN_REFERENCE = ("decoder.cls_embeddings.text", "decoder.positions.image")
 
 _LAYER = re.compile(r"(?:encoder\.layers|adapters\.\w+\.bias\.tables)\.(\d+)")
-
-
-class OptimConfig(Settings):
-    """AdamW and its schedule. The defaults are those of both published stages."""
-
-    lr: PositiveFloat
-    """At the end of the warm-up. Published: 5e-4 in stage 1, 2e-4 in stage 2."""
-    betas: tuple[Share, Share] = (0.9, 0.98)
-    eps: PositiveFloat = 1e-8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.05
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None
-    """Published: 3000 in stage 1."""
-    warmup_share: Share | None = None
-    """The warm-up as a part of all steps. Published: 0.1 in stage 2."""
-    min_lr: Annotated[float, Field(ge=0)] = 1e-6
-    """Where the warm-up starts and the cosine ends."""
-    clip: PositiveFloat = 3.0
-    """Largest norm of the gradient of all parameters together."""
-
-    @model_validator(mode="after")
-    def _has_one_warmup(self) -> Self:
-        if (self.warmup_steps is None) == (self.warmup_share is None):
-            raise ValueError(
-                f"warmup_steps {self.warmup_steps} and warmup_share {self.warmup_share}: expected one of the two;"
-                " set the other to null"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _falls(self) -> Self:
-        if self.min_lr >= self.lr:
-            raise ValueError(f"min_lr {self.min_lr} is not below lr {self.lr}; lower min_lr or raise lr")
-        return self
 
 
 def decays(name: str, parameter: nn.Parameter, *, mode: DecayMode = "ours") -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from models.checkpoint.load import LoadReport
 from models.config import load_config
 from models.onepeace import INITIAL_TEMPERATURE, OnePeace, initialise
 from pretrain.config import StageConfig
@@ -49,7 +48,7 @@ def freeze(objective: Objective, trained: str) -> None:
         parameter.requires_grad_(name in names)
 
 
-def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageConfig) -> LoadReport:
+def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageConfig) -> None:
     """Load the weights of the stage before, in place.
 
     Everything of modalities that this stage lacks stays behind; what belongs to a modality that is new keeps its fresh
@@ -65,21 +64,19 @@ def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageCo
     """
     wanted = objective.state_dict()
     new = {name for name in wanted if config.trained != "all" and f".{config.trained}." in f".{name}."}
-    taken = {name: value for name, value in state.items() if name in wanted and name not in new}
-    report = LoadReport(
-        loaded=tuple(taken),
-        missing=tuple(sorted(set(wanted) - set(taken) - new)),
-        unexpected=(),
-        reshaped=(),
-    )
-    misshaped = [name for name, value in taken.items() if value.shape != wanted[name].shape]
-    if report.missing or misshaped:
+    if missing := sorted(set(wanted) - set(state) - new):
         raise ValueError(
-            f"the weights of {config.starts_from} do not fit {config.stage}: {report}, {len(misshaped)} of another "
-            f"shape{': ' + misshaped[0] if misshaped else ''}; expected those of the same size"
+            f"the weights to start {config.stage} from lack {len(missing)} names, such as {missing[0]}; expected those "
+            f"of {config.starts_from}, size {config.size}, with the decoder"
+        )
+    taken = {name: state[name] for name in state if name in wanted and name not in new}
+    if misfits := [name for name, value in taken.items() if value.shape != wanted[name].shape]:
+        first = misfits[0]
+        raise ValueError(
+            f"{first} has shape {tuple(taken[first].shape)} in the weights to start from, expected "
+            f"{tuple(wanted[first].shape)}; expected those of {config.starts_from}, size {config.size}"
         )
     objective.load_state_dict({**wanted, **taken})
     if config.reset_logit_scale:
         with torch.no_grad():
             objective.model.logit_scale.fill_(math.log(1 / INITIAL_TEMPERATURE))
-    return report

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from reports.record import RECORD_FILE, Comparison, Record, Verdict
@@ -32,6 +32,8 @@ EXPERIMENT = "one-peace/downstream"
 CHUNK_CHARS = 7900  # a tag holds 8000
 MAX_DIGEST_CHARS = 36
 MAX_TAGS_PER_BATCH = 100
+MAX_METRICS_PER_BATCH = 1000
+MAX_PARAMS_PER_BATCH = 100
 KNOWN_FILES = (RECORD_FILE, "config.yaml", "environment.txt", "environment.json", "log.jsonl")
 
 KIND_TAG, CHUNKS_TAG, SHA256_TAG = "onepeace.kind", "onepeace.record.chunks", "onepeace.record.sha256"
@@ -40,6 +42,15 @@ CHUNK_TAG = "onepeace.record.{:03d}"
 
 class StoreError(RuntimeError):
     """MLflow's store could not be written or read; the message is one line."""
+
+
+class MetricPoint(NamedTuple):
+    """One value of a curve; `time_ms` is milliseconds since 1970."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int
 
 
 def metric_key(name: str) -> str:
@@ -82,8 +93,8 @@ def log_records(
     if not records:
         raise ValueError("no records to log, expected at least one.")
     with _at_the_store("write to", tracking_uri):
-        client = _open_client(tracking_uri)
-        experiment_id = _find_experiment(client, experiment, tracking_uri=tracking_uri)
+        client = open_client(tracking_uri)
+        experiment_id = find_experiment(client, experiment, tracking_uri=tracking_uri)
         parent_id = _start_parent(client, experiment_id, records=records, command=command)
         for record in records:
             folder = (folders or {}).get(record.run_id)
@@ -102,7 +113,7 @@ def load_records(tracking_uri: str, *, experiment: str = EXPERIMENT) -> tuple[Re
     if path is not None and not path.is_file():
         return ()
     with _at_the_store("read", tracking_uri):
-        client = _open_client(tracking_uri)
+        client = open_client(tracking_uri)
         found = client.get_experiment_by_name(experiment)
         runs = [] if found is None else list(_record_runs(client, found.experiment_id))
         records = {record.run_id: record for record in (_unpack(run.data.tags, run=run.info.run_id) for run in runs)}
@@ -159,9 +170,14 @@ def _at_the_store(doing: str, tracking_uri: str) -> Iterator[None]:
     except StoreError:
         raise
     except Exception as error:  # whatever a store, a server or a driver may raise: none of it may cost a result
-        text = str(error).replace(tracking_uri.rstrip("/"), shown_uri(tracking_uri).rstrip("/"))
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
-        raise StoreError(f"could not {doing} {shown_uri(tracking_uri)}: {lines[0][:300]}") from error
+        raise StoreError(explain(error, tracking_uri, doing=doing)) from error
+
+
+def explain(error: Exception, tracking_uri: str, *, doing: str) -> str:
+    """Put whatever a store raised into one line without the name and the password of its address."""
+    text = str(error).replace(tracking_uri.rstrip("/"), shown_uri(tracking_uri).rstrip("/"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    return f"could not {doing} {shown_uri(tracking_uri)}: {lines[0][:300]}"
 
 
 def shown_uri(tracking_uri: str) -> str:
@@ -170,12 +186,23 @@ def shown_uri(tracking_uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else tracking_uri
 
 
-def _open_client(tracking_uri: str) -> Any:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+def set_switches() -> None:
+    """Keep MLflow quiet and impatient; environment variables, which have to stand before it is imported."""
+    if os.environ.get("MLFLOW_DISABLE_TELEMETRY") != "true":
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 wait for minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
+def open_client(tracking_uri: str) -> Any:
+    """Import MLflow, without its telemetry, and open a store; a sqlite one is made if it is not there.
+
+    Raises:
+        Exception: whatever the store, its server or its driver may raise.
+    """
+    set_switches()
     from mlflow.tracking import MlflowClient
 
     path = sqlite_path(tracking_uri)
@@ -184,7 +211,8 @@ def _open_client(tracking_uri: str) -> Any:
     return MlflowClient(tracking_uri=tracking_uri)
 
 
-def _find_experiment(client: Any, name: str, *, tracking_uri: str) -> str:
+def find_experiment(client: Any, name: str, *, tracking_uri: str) -> str:
+    """Give an experiment's id; it is made if it is not there, its artifacts beside a sqlite store."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -197,6 +225,25 @@ def _find_experiment(client: Any, name: str, *, tracking_uri: str) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
+
+
+def log_points(client: Any, run_id: str, points: Sequence[MetricPoint], *, tags: Mapping[str, str]) -> None:
+    """Send values of curves in as few requests as MLflow takes; the tags go with the last."""
+    from mlflow.entities import Metric, RunTag
+
+    batches = [points[i : i + MAX_METRICS_PER_BATCH] for i in range(0, len(points), MAX_METRICS_PER_BATCH)] or [()]
+    for number, batch in enumerate(batches, start=1):
+        last = [RunTag(key, value) for key, value in tags.items()] if number == len(batches) else []
+        client.log_batch(run_id, metrics=[Metric(*point) for point in batch], tags=last)
+
+
+def log_params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
+    """Send params, which can be written once."""
+    from mlflow.entities import Param
+
+    entities = [Param(key, value) for key, value in params.items()]
+    for i in range(0, len(entities), MAX_PARAMS_PER_BATCH):
+        client.log_batch(run_id, params=entities[i : i + MAX_PARAMS_PER_BATCH])
 
 
 def _start_parent(client: Any, experiment_id: str, *, records: Sequence[Record], command: str) -> str:

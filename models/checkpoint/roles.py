@@ -10,7 +10,7 @@ from models.checkpoint.names import HEAD_PREFIX, is_derived, our_name, published
 
 # What wrappers put in front of the encoder's names; the first that explains most names is taken.
 _PREFIXES = ("", "backbone.", "backbone.net.", "backbone.model.", "model.", "module.")
-_DECODER = re.compile(r"decoder_wrapper\..+|decoder_\w+_embed\..+|\w+_mask_token|\w+_mask_head\..+")
+_DECODER = re.compile(r"decoder\..+|decoder_wrapper\..+|decoder_\w+_embed\..+|\w+_mask_token|\w+_mask_head\..+")
 _HEAD = re.compile(
     r"(classify_head|head|fc_norm|cls_head|decode_head|auxiliary_head|proposal_generator|roi_heads|neck)\..+"
 )

@@ -1,11 +1,12 @@
 """The audio modality: waveforms at 16 kHz, a convolutional extractor, convolutional positions, 1-D relative bias."""
 
+import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import soundfile
@@ -180,6 +181,7 @@ def _build_extractor(spec: Sequence[tuple[int, int, int]], *, has_bias: bool) ->
     )
 
 
+AudioSource: TypeAlias = str | Path | bytes | bytearray | memoryview
 AudioTransform = Callable[..., Tensor]
 
 SAMPLE_RATE_HZ: Final = 16_000  # paper, Architecture
@@ -190,8 +192,11 @@ NUM_POSITIONS: Final = 1026  # reference one_peace/models/adapter/audio.py, abs_
 NORM_EPS: Final = 1e-5  # reference one_peace/data/base_dataset.py: layer_norm over the clip
 
 
-def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
-    """Decode a sound file: any rate, length and number of channels, in whatever format libsndfile reads.
+def read_audio(source: AudioSource) -> tuple[NDArray[np.float32], int]:
+    """Decode a sound: any rate, length and number of channels, in whatever format libsndfile reads.
+
+    Args:
+        source: a path, or the bytes of a file.
 
     Returns:
         (samples,) float32 in [-1, 1), the mean of the channels; its sample rate in Hz.
@@ -200,24 +205,42 @@ def read_audio(path: str | Path) -> tuple[NDArray[np.float32], int]:
         FileNotFoundError: no such file.
         ValueError: no sound, an empty or truncated one, or samples that are no finite numbers.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no sound at {path}")
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty, expected a sound file")
+    where = str(source) if isinstance(source, str | Path) else "the sound"
+    if isinstance(source, str | Path) and not Path(source).is_file():
+        raise FileNotFoundError(f"no sound at {source}")
+    num_bytes = Path(source).stat().st_size if isinstance(source, str | Path) else len(source)
+    if not num_bytes:
+        raise ValueError(f"{where} is empty, expected a sound file")
     try:
-        samples, sample_rate_hz = _decode(path)
+        samples, sample_rate_hz = _decode(source, num_bytes)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} cannot be decoded as sound; libsndfile says: {error.error_string}") from None
+        raise ValueError(f"{where} cannot be decoded as sound; libsndfile says: {error.error_string}") from None
     except ValueError as error:
-        raise ValueError(f"{path} {error}") from None
-    return mix_channels(samples, where=str(path)), sample_rate_hz
+        raise ValueError(f"{where} {error}") from None
+    return mix_channels(samples, where=where), sample_rate_hz
 
 
-def _decode(path: Path) -> tuple[NDArray[np.float32], int]:
-    """Decode a file to (samples, channels) and the sample rate; opened by number, so that its name decides nothing."""
-    num_bytes = path.stat().st_size
-    with path.open("rb") as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as file:
+def _decode(source: AudioSource, num_bytes: int) -> tuple[NDArray[np.float32], int]:
+    """Decode a file to (samples, channels) and the sample rate; its content decides the format, not its name."""
+    if not isinstance(source, str | Path):
+        return _decode_stream(_Memory(source), num_bytes)
+    with Path(source).open("rb") as stream:
+        return _decode_stream(stream.fileno(), num_bytes)
+
+
+class _Memory(io.BytesIO):
+    """A file in memory that stays where it is when a damaged header leads outside; libsndfile cannot take errors."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
+def _decode_stream(stream: int | io.BytesIO, num_bytes: int) -> tuple[NDArray[np.float32], int]:
+    """Decode what is open, by its number or in memory."""
+    with soundfile.SoundFile(stream, closefd=False) as file:
         if file.frames > num_bytes * SAMPLES_PER_BYTE:
             raise ValueError(f"announces {file.frames} samples in {num_bytes} bytes; write it anew with its length")
         samples = file.read(dtype="float32", always_2d=True)
@@ -334,8 +357,8 @@ class AudioModality:
     name = "audio"
     transforms = TRANSFORMS
 
-    def read(self, source: str | Path) -> NDArray[np.float32]:
-        """Decode a sound file to one channel at 16 kHz; see `read_audio` and `resample`."""
+    def read(self, source: AudioSource) -> NDArray[np.float32]:
+        """Decode a sound to one channel at 16 kHz; see `read_audio` and `resample`."""
         return resample(*read_audio(source))
 
     def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Waveforms:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from models.batch import Units
-from pretrain.masking import MaskConfig, draw_masks
+from pretrain.config import MaskConfig
+from pretrain.masking import draw_masks
 
 pytestmark = pytest.mark.golden
 

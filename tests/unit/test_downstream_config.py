@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from downstream.config import config_path, list_tasks, load_task_config
-from models.config import override
 from downstream.engines.settings import GeometrySettings, SegmentationProfile, TrainingSettings
+from models.config import override
 
 KEYS = st.text("abc", min_size=1, max_size=2)
 TREES = st.dictionaries(

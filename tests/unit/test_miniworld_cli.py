@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from miniworld.cli import main
+from miniworld.cli import LAYOUTS, main
 
 RUN_FILE = Path(__file__).resolve().parents[2] / "miniworld" / "run.py"
 SMALL = ["--training", "2", "--validation", "1", "--size", "64x48"]
@@ -109,3 +109,45 @@ def test_the_package_needs_neither_torch_nor_openmmlab() -> None:
         [sys.executable, "-c", code], cwd=RUN_FILE.parents[1], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.stdout == "set()\n"
+
+
+def test_pairs_are_written_in_shards(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = ["--pictures", "3", "--sounds", "2", "--held-out", "1", "--clips", "5", "--side", "48", "--shard", "2"]
+    assert main([str(tmp_path), "--layout", "pairs", *numbers, "--workers", "1"]) == 0
+    written = tmp_path / "miniworld-pairs"
+    assert capsys.readouterr().out == f"{written}\n"
+    assert sorted(path.name for path in written.glob("*.tar")) == [
+        "pictures-000000.tar",
+        "pictures-000001.tar",
+        "sounds-000000.tar",
+    ]
+
+
+def test_pairs_are_written_as_plain_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--layout", "pair-tables", "--pictures", "2", "--sounds", "1", "--side", "48"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'miniworld-pair-tables'}\n"
+    assert len(list((tmp_path / "miniworld-pair-tables" / "images").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("layout", "option", "value"),
+    [("pairs", "--training", "4"), ("ade20k", "--sounds", "4"), ("pairs", "--size", "64x64")],
+)
+def test_an_option_of_another_layout_is_refused_and_not_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str, option: str, value: str
+) -> None:
+    assert main([str(tmp_path / "out"), "--layout", layout, option, value]) == 2
+    stderr = capsys.readouterr().err
+    assert f"{option} does not belong to the layout '{layout}'; it takes: --" in stderr
+    assert stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_names_the_numbers_that_are_taken_if_none_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for option, metavar in (("training", "N"), ("pictures", "N"), ("held-out", "N"), ("side", "PX")):
+        line = next(line for line in said.splitlines() if line.strip().startswith(f"--{option} {metavar} "))
+        defaults = [layout.defaults.get(option.replace("-", "_")) for layout in LAYOUTS.values()]
+        assert all(str(default) in line for default in defaults if default is not None)

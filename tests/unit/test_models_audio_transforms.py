@@ -64,6 +64,17 @@ def test_the_content_decides_the_format(tmp_path, kind, subtype):
     assert read_audio(path)[0].shape == (3001,)
 
 
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview])
+def test_the_bytes_of_a_file_give_the_samples_of_the_file(tmp_path, kind, wrap):
+    content = encode(NOISE, kind=kind, subtype={"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(kind, "PCM_16"))
+    in_memory, rate = read_audio(wrap(content))
+    from_file, file_rate = read_audio(write(tmp_path, content))
+    assert rate == file_rate
+    np.testing.assert_array_equal(in_memory, from_file)
+    np.testing.assert_array_equal(MODALITY.read(wrap(content)), from_file)
+
+
 def cut(content: bytes, share: float) -> bytes:
     return content[: int(len(content) * share)]
 
@@ -86,6 +97,8 @@ def test_faulty_files_are_refused_in_one_line_with_their_name(tmp_path, content,
     with pytest.raises(ValueError, match=rf"clip\.wav {message}") as error:
         MODALITY.read(write(tmp_path, content))
     assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=f"^the sound {message}"):
+        MODALITY.read(content)
 
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF])
@@ -115,11 +128,17 @@ def test_damaged_files_give_samples_or_one_line(tmp_path_factory, content, kind,
     subtype = "VORBIS" if kind == "OGG" else "PCM_16"
     whole = encode(NOISE, kind=kind, subtype=subtype) if kind else b""
     path = write(tmp_path_factory.mktemp("clip"), whole[:at] + content + whole[at + len(content) :])
-    try:
-        outcome = len(read_audio(path)[0])
-    except ValueError as error:
-        outcome = str(error)
+    outcome = outcome_of(path)
     assert isinstance(outcome, int) or "\n" not in outcome
+    in_memory = outcome_of(path.read_bytes())
+    assert isinstance(in_memory, int) or "\n" not in in_memory
+
+
+def outcome_of(source) -> int | str:
+    try:
+        return len(read_audio(source)[0])
+    except ValueError as error:
+        return str(error)
 
 
 # Mixing and resampling.

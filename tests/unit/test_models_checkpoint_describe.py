@@ -129,7 +129,7 @@ def test_resolution_and_vocabulary_are_read_off_the_tables(tmp_path: Path) -> No
     state["encoder_wrapper.image_adapter.rel_pos_table_list.0.weight"] = torch.zeros((2 * 6 - 1) ** 2 + 3, 2)
     branches = described(tmp_path, state).branches
     assert branches["image"].input == {"position_grid": 4, "table_grid": 6, "image_size_px": 96}
-    assert branches["text"].input == {"vocabulary_size": 96, "max_positions": 40, "bucket_size": 8}
+    assert branches["text"].input == {"vocabulary_size": 2048, "max_positions": 130, "bucket_size": 8}
     assert branches["audio"].input == {"bucket_size": 12}
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.batch import Units
-from pretrain.masking import MaskConfig, count_units, count_words, draw_masks, mask_spans, mask_units, mask_words
+from pretrain.config import MaskConfig
+from pretrain.masking import count_units, count_words, draw_masks, mask_spans, mask_units, mask_words
 
 quick = settings(deadline=None, max_examples=25)
 seeds = st.integers(0, 2**32 - 1)

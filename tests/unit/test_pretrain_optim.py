@@ -10,8 +10,8 @@ from torch import nn
 
 from models.config import load_config
 from models.onepeace import OnePeace
+from pretrain.config import OptimConfig
 from pretrain.optim import (
-    OptimConfig,
     build_optimizer,
     decays,
     layer_of,

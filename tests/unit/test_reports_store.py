@@ -235,7 +235,7 @@ def test_a_secret_in_the_words_of_a_server_is_not_shown(monkeypatch: pytest.Monk
     def refuse(_: str) -> None:
         raise OSError("request to https://me:secret@host:5000/api failed\nand more")
 
-    monkeypatch.setattr("reports.store._open_client", refuse)
+    monkeypatch.setattr("reports.store.open_client", refuse)
     with pytest.raises(StoreError) as caught:
         load_records(uri)
     assert str(caught.value) == "could not read https://host:5000/: request to https://host:5000/api failed"

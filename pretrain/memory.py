@@ -1,0 +1,165 @@
+"""Estimates what a step of pretraining keeps on one device; without torch.
+
+Parameters, gradients and optimiser state are exact. Activations are counted from what autograd keeps of our layers,
+which the tests compare with the real thing; fragmentation and the device's own use are left to a reserve.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from models.config import ModelConfig
+from pretrain.cost import (
+    Pass,
+    TransformerSizes,
+    count_decoder,
+    count_layer,
+    count_parameters,
+    count_trained,
+    decoder_sizes,
+)
+
+if TYPE_CHECKING:
+    from pretrain.config import ObjectiveConfig
+
+GIB: Final = 2**30
+BYTES: Final = {"float32": 4, "bfloat16": 2}
+SCORE_BYTES: Final = 4  # the contrasts are computed in float32; pretrain/losses.py
+VALUES_PER_OUTPUT: Final = 3  # of a convolution with its norm and GELU: the input of each
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a training lies on the devices."""
+
+    shard_size: int
+    """Devices that share one copy of parameters, gradients and optimiser state; 1 shards nothing."""
+    has_checkpointing: bool
+    dtype: str
+    """Of the computation."""
+    state_dtype: str
+    """Of parameters, gradients and optimiser state."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What one micro-batch computes."""
+
+    config: ModelConfig
+    decoder: TransformerSizes | None
+    objective: "ObjectiveConfig"
+    trained: str
+    passes: Sequence[Pass]
+    tokens: Mapping[str, int]
+    """By modality, of the whole sequences."""
+    batch_size: int
+    """Samples of a step on all devices; the aligning contrast compares with all of them."""
+
+
+def count_all(work: Workload) -> int:
+    """Count the parameters of the model and the decoder."""
+    return sum(count_parameters(work.config).values()) + (
+        count_decoder(work.decoder, work.config) if work.decoder else 0
+    )
+
+
+def estimate_memory(work: Workload, layout: Layout, *, micro_batch_size: int) -> dict[str, int]:
+    """Estimate the bytes on one device, by part.
+
+    Args:
+        work: what is computed.
+        layout: how it is spread.
+        micro_batch_size: samples computed at once on the device.
+    """
+    total, trained = count_all(work), count_trained(work.config, work.decoder, work.trained)
+    state, compute = BYTES[layout.state_dtype], BYTES[layout.dtype]
+    return {
+        "parameters": total * state // layout.shard_size,
+        "gradients": trained * state // layout.shard_size,
+        "AdamW state": 2 * trained * state // layout.shard_size,
+        "gathered layers": _gathered(work, layout, total) * compute,
+        "activations": activation_values(work, has_checkpointing=layout.has_checkpointing) * micro_batch_size * compute,
+        "scores of the contrasts": _count_scores(work, micro_batch_size) * SCORE_BYTES,
+    }
+
+
+def activation_values(work: Workload, *, has_checkpointing: bool) -> int:
+    """Count the numbers that are kept of one sample for the backward pass, all passes with gradient together."""
+    kept, largest = 0, 0
+    for one in work.passes:
+        if not one.has_gradient:
+            continue
+        sizes = work.config
+        if one.is_decoder:
+            assert work.decoder is not None, "a pass of the decoder needs its sizes"
+            sizes = decoder_sizes(work.decoder, work.config)
+        count = sum(one.tokens.values())
+        layer = count * layer_values(sizes)
+        is_recomputed = has_checkpointing and not one.is_decoder
+        kept += sizes.num_layers * (count * sizes.embed_dim if is_recomputed else layer)
+        largest = max(largest, 2 * layer if is_recomputed else layer)  # one layer's values, and their gradients
+        kept += sum(stem_values(name, work.config, one.tokens[name] - 1) for name in one.embedded)
+        if "audio" in one.tokens and not one.is_decoder:
+            kept += _position_values(work.config, one.tokens["audio"] - 1)
+    return kept + largest
+
+
+def layer_values(sizes: ModelConfig) -> int:
+    """Count the numbers that one layer keeps of one token: 11 of the model's width, 5 of the feed-forward's."""
+    return 11 * sizes.embed_dim + 5 * sizes.ffn_dim
+
+
+def stem_values(name: str, config: ModelConfig, units: int) -> int:
+    """Count the numbers that a stem keeps of one sample; none for a modality without a formula here.
+
+    Args:
+        name: modality.
+        config: of the model.
+        units: patches or frames.
+    """
+    options = config.modalities[name]
+    if name == "image" and options.get("stem") != "patch":
+        return VALUES_PER_OUTPUT * (16 + 4) * units * (config.embed_dim // 4)  # maps of 4 px and of 8 px a cell
+    return _extractor_values(options, units) if name == "audio" else 0
+
+
+def _extractor_values(options: Mapping[str, Any], num_frames: int) -> int:
+    values, length = 0, num_frames
+    for width, kernel, stride in reversed(options["extractor"]):
+        values += VALUES_PER_OUTPUT * length * width
+        length = (length - 1) * stride + kernel
+    return int(values)
+
+
+def _position_values(config: ModelConfig, num_frames: int) -> int:
+    depth = int(config.modalities["audio"]["position_depth"])
+    return VALUES_PER_OUTPUT * depth * num_frames * config.embed_dim
+
+
+def _gathered(work: Workload, layout: Layout, total: int) -> int:
+    """Count the parameters that stand whole on a device: two layers and the gradient of one, and all that is no layer.
+
+    Unsharded, a second copy of everything stands there where the computation has a type of its own.
+    """
+    if layout.shard_size == 1:
+        return 0 if layout.dtype == layout.state_dtype else total
+    layer = count_layer(work.config)
+    return 3 * layer + total - work.config.num_layers * layer
+
+
+def _count_scores(work: Workload, micro_batch_size: int) -> int:
+    """Count the scores of all terms, which stay until the backward pass, and twice the largest, which it needs."""
+    sizes = [
+        queries * candidates
+        for queries, candidates in (term_sizes(work, name, micro_batch_size) for name in work.objective.terms)
+        if work.objective.loss == "contrast"
+    ]
+    align = 2 * micro_batch_size * work.batch_size
+    return sum(sizes) + 2 * max(sizes, default=0) + 2 * align
+
+
+def term_sizes(work: Workload, term: str, micro_batch_size: int) -> tuple[int, int]:
+    """Give the queries and the candidates of one denoising term in a micro-batch."""
+    settings = work.objective.terms[term]
+    units = work.tokens[settings.modality] - 1
+    return micro_batch_size * int(units * settings.mask.ratio), micro_batch_size * units
