@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup demo test test-slow check dashboard lock clean
+.PHONY: help setup demo test test-slow weights dashboard lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,12 @@ test: $(READY) ## lint, types and the default tests (about 6 minutes)
 test-slow: $(READY) ## the tests that `make test` leaves out (about 10 minutes)
 	@echo "test-slow: whole jobs end to end (about 10 minutes on two cores)"
 	@$(PY) -m pytest -q -m "slow and not gpu and not weights"
+
+weights: $(READY) ## pretrain the small size through both stages and ship it (about 1.5 hours on two cores)
+	@echo "weights: stage 1, stage 2, then models/weights/mini.safetensors (about 1.5 hours on two cores)"
+	@$(PY) pretrain/run.py stage1 --size mini --run mini-stage1
+	@$(PY) pretrain/run.py stage2 --size mini --run mini-stage2 --start runs/mini-stage1
+	@$(PY) pretrain/run.py ship runs/mini-stage2
 
 dashboard: $(READY) ## MLflow's pages over everything recorded here, on the loopback address
 	@echo "dashboard: http://127.0.0.1:5000, stop with Ctrl-C"

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from downstream.config import TaskConfig, list_tasks, load_task_config
-from reports.progress import Progress
-from reports.provenance import ROOT
 from downstream.tasks import load_task
 from downstream.tasks.base import Plan, RunOptions
 from downstream.workplace import Workplace
+from reports.progress import Progress
+from reports.provenance import ROOT
 from reports.record import RECORD_FILE, Record, read_record, write_record
 from reports.store import StoreError, log_records
 from reports.table import render_table

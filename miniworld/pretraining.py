@@ -8,7 +8,7 @@
     sounds-000000.tar ...         webdataset shards: sound-000000.flac, .txt, .json, ...
                                   json: label, concept (or null), duration (seconds), sample_rate (Hz), caption
     held_out/
-        dataset_miniworld.json    Karpathy json, split test, two sentences a picture; besides: `things` by name
+        dataset_miniworld.json    Karpathy json, split test, two sentences a picture; `things`: what is in it
         images/                   test-picture-000000.jpg ...
         pictures.tsv              image_id image caption: a row a picture, its first sentence
         pictures_captions.json    {image_id: [both sentences]}
@@ -191,7 +191,7 @@ def _make_karpathy_image(picture: PictureSample, split: str, *, imgid: int, firs
             {"raw": caption, "tokens": caption.replace(",", "").split(), "imgid": imgid, "sentid": sentid}
             for caption, sentid in zip(picture.captions, sentids, strict=True)
         ],
-        "things": [thing.name for thing in picture.things],
+        "things": [*(thing.name for thing in picture.things), *picture.grounds],
     }
 
 

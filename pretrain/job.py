@@ -116,12 +116,12 @@ def run_stage(
         FileNotFoundError: weights or data are missing.
         ValueError: weights or data do not fit.
     """
-    data, held_out = prepare_data(config, world, say)
     weights = None if start is None else Weights(start)
     objective = build_objective(config)
     if weights is not None:
         take_over(objective, weights, config)
     freeze(objective, config.trained)
+    data, held_out = prepare_data(config, world, say)  # takes minutes: only once the weights are known to fit
     spread(objective, config.parallel, world)
     tokenizer = _find_tokenizer(config)
     trainer = Trainer(

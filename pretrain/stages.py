@@ -1,12 +1,13 @@
 """What a stage trains, and what it takes from the stage before it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from models.config import load_config
+from models.modalities import list_modalities
 from models.onepeace import INITIAL_TEMPERATURE, OnePeace, initialise
 from pretrain.config import StageConfig
 from pretrain.decoder import Decoder
@@ -60,7 +61,8 @@ def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageCo
         config: of the stage that begins.
 
     Raises:
-        ValueError: something is missing that is not the new modality's, or a shape differs.
+        ValueError: something is missing that is not the new modality's, there is more than other modalities' parts,
+            or a shape differs.
     """
     wanted = objective.state_dict()
     new = {name for name in wanted if config.trained != "all" and f".{config.trained}." in f".{name}."}
@@ -69,6 +71,7 @@ def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageCo
             f"the weights to start {config.stage} from lack {len(missing)} names, such as {missing[0]}; expected those "
             f"of {config.starts_from}, size {config.size}, with the decoder"
         )
+    _refuse_surplus([name for name in state if name not in wanted], objective, config)
     taken = {name: state[name] for name in state if name in wanted and name not in new}
     if misfits := [name for name, value in taken.items() if value.shape != wanted[name].shape]:
         first = misfits[0]
@@ -80,3 +83,19 @@ def take_over(objective: Objective, state: Mapping[str, Tensor], config: StageCo
     if config.reset_logit_scale:
         with torch.no_grad():
             objective.model.logit_scale.fill_(math.log(1 / INITIAL_TEMPERATURE))
+
+
+def _refuse_surplus(names: Sequence[str], objective: Objective, config: StageConfig) -> None:
+    """Check that what stays behind is no part of a larger model of the same modalities."""
+    others = [name for name in list_modalities() if name not in objective.model.config.modalities]
+    odd = [
+        name
+        for name in names
+        if not any(f".{other}." in f".{name}." for other in others)
+        and not (objective.decoder is None and name.startswith("decoder."))
+    ]
+    if odd:
+        raise ValueError(
+            f"the weights to start {config.stage} from hold {len(odd)} names that this stage has no place for, such "
+            f"as {odd[0]}; expected those of {config.starts_from}, size {config.size}"
+        )

@@ -25,6 +25,7 @@ from pretrain.saving import Saver, find_latest, load
 from pretrain.step import Stepper, StepResult
 
 CHECKPOINTS = "checkpoints"
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class Journal(Protocol):
@@ -98,28 +99,29 @@ class Trainer:
         return lanes
 
     def _open_data(self, tokenizer: Tokenizer | None, states: Mapping[str, Any] | None) -> Loader:
-        return open_loader(
-            self.config.data,
-            self.config.batch,
-            model=self.objective.model.config,
-            tokenizer=tokenizer,
-            lanes=self.config.batch.lanes_of(self.world.rank, self.world.size),
-            say=self.say,
-            states=states,
-            num_workers=self.config.num_workers,
-        )
+        with _shield_children():
+            return open_loader(
+                self.config.data,
+                self.config.batch,
+                model=self.objective.model.config,
+                tokenizer=tokenizer,
+                lanes=self.config.batch.lanes_of(self.world.rank, self.world.size),
+                say=self.say,
+                states=states,
+                num_workers=self.config.num_workers,
+            )
 
     def run(self, journal: Journal | None) -> Outcome:
         """Train to the end, or until SIGTERM or an interrupt, and save either way.
 
         Raises:
             FloatingPointError: the loss has gone wrong too often.
-            OSError: a checkpoint could not be written.
+            OSError: a checkpoint could not be written, or a process that reads data was killed.
             ValueError: too many corrupt samples.
         """
         last = None
         self.objective.train()
-        with _catch_signals() as caught, self.loader:
+        with _explain_killed_readers(), _catch_signals() as caught, self.loader:
             while self.done < self.config.steps and not (last and last.is_stopped):
                 last = self._run_step(journal, is_stopped=bool(caught))
                 is_due = self.done % self.config.saving.every_steps == 0
@@ -194,6 +196,33 @@ class Trainer:
             journal.event(self.done, f"saving {pending.path.name}")
 
 
+@contextlib.contextmanager
+def _shield_children() -> Iterator[None]:
+    """Keep SIGTERM and interrupts, which often reach a whole group, from processes that are started within.
+
+    They end with this one; killed by themselves, they would end the training before it is saved.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _explain_killed_readers() -> Iterator[None]:
+    """Tell the end of a process that reads data from faults of ours: torch has one kind of error for both."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = str(error).splitlines()[0].rstrip(". ") if str(error) else ""
+        if not cause.startswith(("DataLoader worker", "a process that reads data")):
+            raise
+        raise ChildProcessError(
+            f"{cause}; give it more memory or lower num_workers, then go on with --resume"
+        ) from None
+
+
 def _peak_memory_gib(device: torch.device) -> float:
     from reports.provenance import peak_memory_gib
 
@@ -210,7 +239,7 @@ def _catch_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         caught.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in _STOPPING}
     try:
         yield caught
     finally:

@@ -11,11 +11,11 @@ from downstream.config import ProfileName, TaskConfig
 from downstream.engines.settings import SegmentationJob, SegmentationProfile
 from downstream.engines.size import estimate_memory_gib, measure
 from downstream.formats.ade20k import MissingDataError, Pair, check_pairs, find_pairs, find_tree
-from reports.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
 from downstream.tasks.base import Plan, RunOptions, Task
 from downstream.workplace import Workplace
 from miniworld.layouts import write_ade20k
 from models.config import load_config, override
+from reports.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
 from reports.record import DataInfo, Record
 
 MINIWORLD = ROOT / "data" / "miniworld"

@@ -19,11 +19,11 @@ from downstream.engines.vit_adapter import rename_adapter_state
 from downstream.formats.ade20k import Pair
 from downstream.metrics.segmentation import Areas, class_ious, picture_ious, score
 from downstream.pictures import Triple, draw_grid
-from reports.provenance import Clock, describe_processor
 from downstream.workplace import Workplace
 from models.checkpoint.load import LoadReport, load_state, save_state
 from models.checkpoint.names import rename_state
 from models.checkpoint.reader import file_sha256, read_state
+from reports.provenance import Clock, describe_processor
 from reports.record import CheckpointInfo, MetricValue
 
 prepare()

@@ -1,8 +1,10 @@
 """A modality in one file: depth maps, one channel, patches of 16."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,10 +39,11 @@ class DepthModality:
     """Depth maps."""
 
     name = "depth"
-    transforms: Mapping[str, Callable[..., Tensor]] = {"depth": torch.atleast_3d}
+    transforms: Mapping[str, Callable[..., Tensor]] = {"depth": lambda depth: depth}
 
-    def read(self, source: Tensor) -> Tensor:
-        return source
+    def read(self, source: bytes) -> Tensor:
+        """Decode NumPy's format: (1, side, side) float32."""
+        return torch.from_numpy(np.load(io.BytesIO(source), allow_pickle=False))
 
     def collate(self, examples: Sequence[Tensor], options: Mapping[str, Any]) -> Tensor:
         return torch.stack(list(examples))
