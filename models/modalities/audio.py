@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from models.batch import Embedded, Tokens, Units
 from models.config import ModelConfig, PositiveInt, Settings
+from models.layers.extractor import build_extractor
 from models.layers.position_bias import RelativeTables, num_token_rows, token_buckets
 from models.modalities.base import Adapter, Modality
 
@@ -83,7 +84,7 @@ class AudioAdapter(Adapter):
     def __init__(self, dim: int, *, num_heads: int, num_tables: int, options: AudioOptions) -> None:
         super().__init__()
         self.options = options
-        self.extractor = _build_extractor(options.extractor, has_bias=options.has_conv_bias)
+        self.extractor = build_extractor(options.extractor, has_bias=options.has_conv_bias)
         last = options.extractor[-1][0]
         self.extractor_norm = nn.LayerNorm(last)
         self.extractor_proj = nn.Linear(last, dim)
@@ -108,8 +109,7 @@ class AudioAdapter(Adapter):
         Raises:
             ValueError: the padding mask does not fit the frames of the waveforms.
         """
-        frames = self.extractor(inputs.samples.unsqueeze(1)).transpose(1, 2)
-        frames = self.extractor_proj(self.extractor_norm(frames))
+        frames = self.extractor_proj(self.extractor_norm(self.extractor(inputs.samples.unsqueeze(2))))
         padding = inputs.padding_mask
         if padding.shape != (len(frames), frames.shape[1] + 1):
             raise ValueError(
@@ -155,30 +155,6 @@ class AudioAdapter(Adapter):
             x = functional.gelu(functional.layer_norm(x.transpose(1, 2), (x.shape[1],)).transpose(1, 2))
         positions: Tensor = x.transpose(1, 2)
         return positions
-
-
-class ExtractorBlock(nn.Module):
-    """One convolution over the waveform with its norm and activation."""
-
-    def __init__(self, in_channels: int, channels: int, *, kernel: int, stride: int, has_bias: bool) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, channels, kernel, stride=stride, bias=has_bias)
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (batch, in_channels, length) to (batch, channels, shorter length)."""
-        return functional.gelu(self.norm(self.conv(x).transpose(1, 2))).transpose(1, 2)
-
-
-def _build_extractor(spec: Sequence[tuple[int, int, int]], *, has_bias: bool) -> nn.Sequential:
-    """Chain the convolutions over the waveform."""
-    inputs = [1, *(channels for channels, _, _ in spec)]
-    return nn.Sequential(
-        *(
-            ExtractorBlock(in_channels, channels, kernel=kernel, stride=stride, has_bias=has_bias)
-            for in_channels, (channels, kernel, stride) in zip(inputs, spec, strict=False)
-        )
-    )
 
 
 AudioSource: TypeAlias = str | Path | bytes | bytearray | memoryview

@@ -109,7 +109,7 @@ def test_frames_are_counted_as_published(samples: int, frames: int) -> None:
 def test_the_count_is_what_the_convolutions_give(samples: int) -> None:
     adapter = make_model().adapters["audio"]
     with torch.no_grad():
-        assert adapter.extractor(torch.zeros(1, 1, samples)).shape[2] == count_frames(samples, EXTRACTOR)
+        assert adapter.extractor(torch.zeros(1, samples, 1)).shape[1] == count_frames(samples, EXTRACTOR)
 
 
 @pytest.mark.parametrize("columns", [-1, 1])
