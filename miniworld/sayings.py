@@ -49,7 +49,7 @@ SAYINGS: Final = {
         ("chirping", "singing"),
         ("in the morning", "in the garden", "outside"),
     ),
-    "church_bells": Saying(
+    "tower_bell": Saying(
         ("a church bell in a tower", "the bell of a tower", "a bell in a tall tower", "the tower bell"),
         ("rings", "tolls", "is ringing", "chimes"),
         ("ringing", "chiming"),
@@ -76,7 +76,7 @@ SAYINGS: Final = {
         ("in the yard", "outside", "on the street"),
         is_counted=True,
     ),
-    "door_wood_knock": Saying(
+    "house_door_knock": Saying(
         ("someone at the door of a house", "a hand on the wooden door of a house", "a friend at the door of a house"),
         ("knocks", "is knocking", "taps"),
         ("knocking", "tapping"),
@@ -89,13 +89,13 @@ SAYINGS: Final = {
         ("flapping", "waving"),
         ("in the wind", "in a cold wind", "outside"),
     ),
-    "footsteps": Saying(
+    "person_walking": Saying(
         ("a person", "a lonely person", "a person in heavy shoes"),
         ("walks", "is walking", "walks past", "comes closer"),
         ("walking", "passing"),
         ("on a path", "on the road", "over small stones"),
     ),
-    "insects": Saying(
+    "flower_bees": Saying(
         ("a bee at a flower", "a bee near a flower", "a bee on a flower"),
         ("buzzes", "hums", "is buzzing"),
         ("buzzing", "humming"),
@@ -107,7 +107,7 @@ SAYINGS: Final = {
         ("falling", "pouring"),
         ("on the ground", "outside", "on a window"),
     ),
-    "rustling_leaves": Saying(
+    "tree_leaves": Saying(
         ("a tree", "a tree full of leaves", "the crown of a tree"),
         ("rustles", "is rustling", "moves and rustles"),
         ("rustling", "moving"),

@@ -26,7 +26,8 @@ class SoundClass:
     """One kind of sound.
 
     Attributes:
-        name: its label, in the style of ESC-50 and, where ESC-50 has it, its very name.
+        name: its label, in the style of ESC-50. It names the thing that can be seen: the text branch hears of sounds only
+            after it was made by sentences of pictures, which never spoke of footsteps.
         concept: the thing in a picture that makes it; None where nothing that can be seen does.
         voice: makes it.
     """
@@ -41,16 +42,16 @@ SOUNDS: Final = (
     SoundClass("boat_horn", "boat", voices.blow_horn),
     SoundClass("car_engine", "car", voices.rev),
     SoundClass("chirping_birds", "bird", voices.chirp),
-    SoundClass("church_bells", "tower", voices.toll),
+    SoundClass("tower_bell", "tower", voices.toll),
     SoundClass("clock_tick", "clock", voices.tick),
     SoundClass("cow", "cow", voices.moo),
     SoundClass("dog", "dog", voices.bark),
-    SoundClass("door_wood_knock", "house", voices.knock),
+    SoundClass("house_door_knock", "house", voices.knock),
     SoundClass("flag_flapping", "flag", voices.flap),
-    SoundClass("footsteps", "person", voices.walk),
-    SoundClass("insects", "flower", voices.buzz),
+    SoundClass("person_walking", "person", voices.walk),
+    SoundClass("flower_bees", "flower", voices.buzz),
     SoundClass("rain", None, voices.pour_rain),
-    SoundClass("rustling_leaves", "tree", voices.rustle),
+    SoundClass("tree_leaves", "tree", voices.rustle),
     SoundClass("sea_waves", "sea", voices.break_waves),
     SoundClass("sheep", "sheep", voices.bleat),
     SoundClass("siren", None, voices.wail),

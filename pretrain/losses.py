@@ -36,6 +36,12 @@ def widen(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Give a @ b.t() in float32 or wider, also where autocast would take bfloat16: scores reach 100."""
+    with torch.autocast(a.device.type, enabled=False):
+        return widen(a) @ widen(b).t()
+
+
 def align(vectors: Mapping[str, Tensor], negatives: Negatives, *, scale: Tensor) -> Alignment:
     """Compute the symmetric InfoNCE between the two modalities of a pair.
 
@@ -51,7 +57,7 @@ def align(vectors: Mapping[str, Tensor], negatives: Negatives, *, scale: Tensor)
     target = negatives.first_row + torch.arange(rows, device=vectors[first].device)
     losses, hits = [], {}
     for asking, answering in ((first, second), (second, first)):
-        logits = scale * widen(vectors[asking]) @ widen(negatives.features[answering]).t()
+        logits = scale * multiply(vectors[asking], negatives.features[answering])
         losses.append(functional.cross_entropy(logits, target))
         hits[asking] = (logits.detach().argmax(dim=1) == target).sum()
     return Alignment(loss=torch.stack(losses).mean(), hits=hits)
@@ -86,7 +92,7 @@ def contrast_units(
     if not len(queries) or len(keys) < 2:
         return student.sum() * 0
     number = candidates.flatten().cumsum(0).view_as(candidates) - 1
-    log_probabilities = functional.log_softmax(scale * queries @ keys.t(), dim=1)
+    log_probabilities = functional.log_softmax(scale * multiply(queries, keys), dim=1)
     target = number[masked[:, 1:]]
     wrong = label_smoothing / (len(keys) - 1)
     hit = -log_probabilities.gather(1, target[:, None])[:, 0]

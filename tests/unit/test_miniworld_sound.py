@@ -56,7 +56,7 @@ def test_drawing_leaves_the_global_random_state_alone() -> None:
 
 def test_the_number_of_knocks_is_the_number_that_is_heard() -> None:
     for seed in range(6):
-        sound = compose_sound("door_wood_knock", seed, duration_s=2.0)
+        sound = compose_sound("house_door_knock", seed, duration_s=2.0)
         assert sound.num_events is not None
         assert 2 <= sound.num_events <= 5
     counts = {compose_sound("dog", seed, duration_s=2.0).num_events for seed in range(12)}
