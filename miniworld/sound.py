@@ -26,8 +26,8 @@ class SoundClass:
     """One kind of sound.
 
     Attributes:
-        name: its label, in the style of ESC-50. It names the thing that can be seen: the text branch hears of sounds only
-            after it was made by sentences of pictures, which never spoke of footsteps.
+        name: its label, in the style of ESC-50. It names the thing that can be seen: sentences of pictures, which make
+            the text branch, never speak of footsteps.
         concept: the thing in a picture that makes it; None where nothing that can be seen does.
         voice: makes it.
     """

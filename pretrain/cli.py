@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_stage(commands.add_parser(stage, help="train this stage"), stage)
     _add_plan(commands.add_parser("plan", help="memory, time and flags of a stage on given GPUs, before any is used"))
     _add_evaluate(commands.add_parser("evaluate", help="judge weights by the held-out part of a miniworld"))
+    _add_ablate(commands.add_parser("ablate", help="train small variants of the model and compare them"))
     _add_ship(commands.add_parser("ship", help="make a trained small size the one that comes with the project"))
     return parser
 
@@ -67,7 +68,13 @@ def _add_stage(parser: argparse.ArgumentParser, stage: str) -> None:
     parser.add_argument("--modality", help="the modality to add, in a stage that adds any")
     parser.add_argument("--data", metavar="PATH", help="the source's path, such as 'shards/{00000..00123}.tar'")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the config")
-    parser.add_argument("--run", metavar="NAME", help="the run's folder below --output-dir; one that is there goes on")
+    parser.add_argument(
+        "--run",
+        "--run-name",  # torchrun takes `--run` for an option of its own
+        dest="run",
+        metavar="NAME",
+        help="the run's folder below --output-dir; one that is there goes on (under torchrun: --run-name)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with this stage's latest run")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("-o", "--output-dir", type=Path, default=ROOT / "runs", help="where runs are written")
@@ -95,6 +102,20 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=_evaluate)
 
 
+def _add_ablate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="sharing, terms, loss, emergent (default: all)")
+    parser.add_argument("--size", default="mini", help="mini or tiny (default: mini)")
+    parser.add_argument("--steps", type=int, metavar="N", help="of every training (default: see ablations.yaml)")
+    parser.add_argument("--seeds", type=int, metavar="N", help="trainings of every variant (default: 3)")
+    parser.add_argument("--weights", type=Path, nargs="+", default=[], help="finished runs that `emergent` judges")
+    parser.add_argument("--run", metavar="NAME", help="the run's folder below --output-dir; one that is there goes on")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("-o", "--output-dir", type=Path, default=ROOT / "runs", help="where runs are written")
+    parser.add_argument("--tracking-uri", default=f"sqlite:///{ROOT / 'mlflow.db'}", help="MLflow store")
+    parser.add_argument("--dry-run", action="store_true", help="list what would be trained")
+    parser.set_defaults(run_command=_ablate)
+
+
 def _add_ship(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="folder of the last stage's run")
     parser.set_defaults(run_command=_ship)
@@ -107,12 +128,14 @@ def _run_stage(args: argparse.Namespace) -> int:
         raise ValueError(f"{config.stage} starts from {config.starts_from or 'nothing'}; {wish}")
     if args.start is not None and not args.start.exists():
         raise FileNotFoundError(f"no weights at {args.start}; expected those of {config.starts_from}")
-    _announce(config, sys.stdout if args.dry_run else sys.stderr)
     if args.dry_run:
+        _announce(config, sys.stdout)
         return _check_data(config)
     from pretrain.distributed import World
 
     with World.join(args.device) as world:
+        if world.is_first:
+            _announce(config, sys.stderr)
         folder = _open_folder(args, config, world)
         return _train(args, config, folder=folder, world=world)
 
@@ -160,7 +183,7 @@ def _open_folder(args: argparse.Namespace, config: StageConfig, world: "World") 
     if args.run and args.resume:
         raise ValueError("--run and --resume name a run each; expected one of them")
     name = args.run or (_find_latest(args.output_dir, config) if args.resume else _new_name(config))
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise ValueError(f"--run {name!r}, expected a folder's name; its place is --output-dir")
     folder: Path = args.output_dir / world.share_text(name)
     if world.is_first:
@@ -201,7 +224,8 @@ def _conclude(result: "Result", config: StageConfig) -> None:
 
     where = os.path.relpath(result.folder)
     if not result.outcome.is_complete:
-        print(f"stopped after step {result.outcome.steps} of {config.steps}, and saved; go on with --run {where}")
+        done = f"{result.outcome.steps} of {config.steps}"
+        print(f"stopped after step {done}, and saved; go on with --run {result.folder.name}")
         return
     if result.evaluation is not None:
         sys.stdout.write(render(result.evaluation))
@@ -225,6 +249,26 @@ def _evaluate(args: argparse.Namespace) -> int:
     held_out = args.held_out or find_held_out(load_stage("stage1", args.size))
     evaluation = judge(find_weights(args.weights), args.size, held_out, say=lambda line: print(line, file=sys.stderr))
     sys.stdout.write(evaluation.to_json() + "\n" if args.json else render(evaluation))
+    return EXIT_DONE
+
+
+def _ablate(args: argparse.Namespace) -> int:
+    from pretrain.ablation.config import describe_jobs, load_ablations, make_order, plan_jobs
+
+    ablations, has_weights = load_ablations(), bool(args.weights)
+    order = make_order(
+        ablations, args.tables, size=args.size, steps=args.steps, num_seeds=args.seeds, has_weights=has_weights
+    )
+    name = args.run or f"{time.strftime('%Y%m%d-%H%M%S')}_ablate-{args.size}_{uuid.uuid4().hex[:6]}"
+    if Path(name).name != name:
+        raise ValueError(f"--run {name!r}, expected a folder's name; its place is --output-dir")
+    print(describe_jobs(plan_jobs(ablations, order, with_emergent=not has_weights)), file=sys.stderr)
+    if args.dry_run:
+        return EXIT_DONE
+    from pretrain.ablate import Request, ablate
+
+    folder, weights = args.output_dir / name, tuple(args.weights)
+    sys.stdout.write(ablate(Request(order, folder, weights, args.device, args.tracking_uri, args.command_line)))
     return EXIT_DONE
 
 

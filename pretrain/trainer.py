@@ -121,7 +121,7 @@ class Trainer:
         """
         last = None
         self.objective.train()
-        with _explain_killed_readers(), _catch_signals() as caught, self.loader:
+        with _explain_killed_readers(), self._last_save_done(), _catch_signals() as caught, self.loader:
             while self.done < self.config.steps and not (last and last.is_stopped):
                 last = self._run_step(journal, is_stopped=bool(caught))
                 is_due = self.done % self.config.saving.every_steps == 0
@@ -130,6 +130,19 @@ class Trainer:
             self.saver.finish()
             counts = self.loader.counts()
         return Outcome(self.done, self.done == self.config.steps, counts, last)
+
+    @contextlib.contextmanager
+    def _last_save_done(self) -> Iterator[None]:
+        """Let a checkpoint that is being written become whole before an error leaves, or it would appear at any time.
+
+        What goes wrong with it then is not told: the error is what ends the training.
+        """
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.saver.finish()
+            raise
 
     def _run_step(self, journal: Journal | None, *, is_stopped: bool) -> StepResult:
         step, started = self.done, time.monotonic()

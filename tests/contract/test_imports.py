@@ -106,6 +106,7 @@ def test_the_model_imports_without_the_tracking_and_detection_stacks():
         "import sys\n"
         "for name in ('mmengine', 'mmcv', 'mmseg', 'mmdet', 'mlflow', 'cv2'): sys.modules[name] = None\n"
         "import models.onepeace, models.heads, models.checkpoint.load, models.checkpoint.reader\n"
+        "import pretrain.job, pretrain.reporting, pretrain.ship\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
 
@@ -116,6 +117,9 @@ def test_the_model_imports_without_the_tracking_and_detection_stacks():
         ["downstream/run.py", "--help"],
         ["downstream/run.py", "--list"],
         ["downstream/run.py", "ade20k", "--dry-run", "--profile", "mini"],
+        ["pretrain/run.py", "--help"],
+        ["pretrain/run.py", "plan", "--gpus", "64", "--gpu", "h100"],
+        ["pretrain/run.py", "stage1", "--size", "mini", "--dry-run"],
         ["reports/run.py", "--help"],
         ["miniworld/run.py", "--help"],
     ],

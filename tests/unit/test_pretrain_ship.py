@@ -66,7 +66,7 @@ def test_weights_of_unknown_origin_are_refused(run):
 
 def test_a_run_that_was_not_judged_is_refused(run):
     (run / EVALUATION_FILE).unlink()
-    with pytest.raises(FileNotFoundError, match="no evaluation.json"):
+    with pytest.raises(FileNotFoundError, match="no evaluation"):
         ship(run)
 
 
