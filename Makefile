@@ -35,8 +35,8 @@ test-slow: $(READY) ## the tests that `make test` leaves out (about 10 minutes)
 	@echo "test-slow: whole jobs end to end (about 10 minutes on two cores)"
 	@$(PY) -m pytest -q -m "slow and not gpu and not weights"
 
-weights: $(READY) ## pretrain the small size through both stages and ship it (about 1.5 hours on two cores)
-	@echo "weights: stage 1, stage 2, then models/weights/mini.safetensors (about 1.5 hours on two cores)"
+weights: $(READY) ## pretrain the small size through both stages and ship it (about an hour on two free cores)
+	@echo "weights: stage 1, stage 2, then models/weights/mini.safetensors (about an hour on two free cores)"
 	@$(PY) pretrain/run.py stage1 --size mini --run mini-stage1
 	@$(PY) pretrain/run.py stage2 --size mini --run mini-stage2 --start runs/mini-stage1
 	@$(PY) pretrain/run.py ship runs/mini-stage2

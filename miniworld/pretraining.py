@@ -8,7 +8,7 @@
     sounds-000000.tar ...         webdataset shards: sound-000000.flac, .txt, .json, ...
                                   json: label, concept (or null), duration (seconds), sample_rate (Hz), caption
     held_out/
-        dataset_miniworld.json    Karpathy json, split test, two sentences a picture; `things`: what is in it
+        dataset_miniworld.json    Karpathy json, split test, two sentences a picture; `things`: those in it, by name
         images/                   test-picture-000000.jpg ...
         pictures.tsv              image_id image caption: a row a picture, its first sentence
         pictures_captions.json    {image_id: [both sentences]}
@@ -37,7 +37,7 @@ from miniworld.shards import Kind, make_shards, plan_shards
 from miniworld.sound import SOUNDS
 from miniworld.tree import write_tree
 
-PAIRS_VERSION: Final = 2  # goes up with every change that moves a byte of these layouts
+PAIRS_VERSION: Final = 3  # goes up with every change that moves a byte of these layouts
 
 NUM_FOLDS: Final = 5  # of ESC-50
 ESC50_COLUMNS: Final = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
@@ -191,7 +191,7 @@ def _make_karpathy_image(picture: PictureSample, split: str, *, imgid: int, firs
             {"raw": caption, "tokens": caption.replace(",", "").split(), "imgid": imgid, "sentid": sentid}
             for caption, sentid in zip(picture.captions, sentids, strict=True)
         ],
-        "things": [*(thing.name for thing in picture.things), *picture.grounds],
+        "things": [thing.name for thing in picture.things],
     }
 
 

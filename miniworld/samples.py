@@ -8,9 +8,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from miniworld.concepts import STUFF
 from miniworld.pairs import draw_pair_scene
-from miniworld.scene import Scene, Thing
+from miniworld.scene import Thing
 from miniworld.sentence import describe_scene, describe_sound
 from miniworld.sound import SOUNDS, Samples, SoundClass, compose_sound
 
@@ -18,7 +17,6 @@ SAMPLE_RATE_HZ: Final = 16_000
 DURATIONS_MS: Final = (1000, 2000)
 LOWEST_SCORE: Final = 0.3
 HIGHEST_SCORE: Final = 0.45
-SMALLEST_GROUND: Final = 0.02  # share of a picture
 
 STREAMS: Final = ("picture", "sound", "test-picture", "test-sound")
 FIRST_STREAM: Final = 16  # below it lie the splits of `layouts.scene_seed`
@@ -31,7 +29,6 @@ class PictureSample:
     Attributes:
         key: its name in every layout.
         jpeg: the encoded picture.
-        grounds: sky and ground that can be seen, by name.
         captions: as many different sentences as were asked for; the same one twice where chance has it.
         score: a made-up number where real pairs have the similarity that CLIP gave them.
     """
@@ -40,7 +37,6 @@ class PictureSample:
     jpeg: bytes
     captions: tuple[str, ...]
     things: tuple[Thing, ...]
-    grounds: tuple[str, ...]
     side_px: int
     score: float
 
@@ -78,16 +74,7 @@ def make_picture(seed: int, index: int, *, side_px: int, is_test: bool = False) 
     buffer = io.BytesIO()
     Image.fromarray(scene.image).save(buffer, "JPEG", quality=90, subsampling=0)
     score = round(float(rng.uniform(LOWEST_SCORE, HIGHEST_SCORE)), 4)
-    return PictureSample(
-        f"{stream}-{index:06d}", buffer.getvalue(), captions, scene.things, find_grounds(scene), side_px, score
-    )
-
-
-def find_grounds(scene: Scene) -> tuple[str, ...]:
-    """Name the sky and the kinds of ground that cover at least a fiftieth of a picture."""
-    numbers, counts = np.unique(scene.label, return_counts=True)
-    covered = set(numbers[counts >= scene.label.size * SMALLEST_GROUND].tolist())
-    return tuple(concept.name for concept in STUFF if concept.ade20k_number in covered)
+    return PictureSample(f"{stream}-{index:06d}", buffer.getvalue(), captions, scene.things, side_px, score)
 
 
 def make_sound(seed: int, index: int, *, is_test: bool = False) -> SoundSample:

@@ -88,10 +88,10 @@ class LossGuard:
         self._in_a_row += 1
         self._skipped += 1
         if self._in_a_row >= self.config.max_consecutive_skips:
-            last = f"resume from {last_checkpoint}" if last_checkpoint else "start anew, there is no checkpoint yet,"
+            last = f"{last_checkpoint} is from before" if last_checkpoint else "there is no checkpoint yet"
             raise FloatingPointError(
-                f"training diverged: step {step} is bad step {self._in_a_row} in a row ({reason}); {last} with a lower "
-                "learning rate, or look at the data of these steps"
+                f"training diverged: step {step} is bad step {self._in_a_row} in a row ({reason}); {last}; look at the "
+                "data of these steps and go on with --run, or begin a new run with a lower optim.lr"
             )
         return Verdict(is_bad=True, reason=f"step {step} skipped: {reason}")
 

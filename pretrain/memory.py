@@ -124,9 +124,11 @@ def stem_values(name: str, config: ModelConfig, units: int) -> int:
 
 
 def _extractor_values(options: Mapping[str, Any], num_frames: int) -> int:
+    """Count what every convolution keeps: the windows it reads, and its output before the norm and after it."""
     values, length = 0, num_frames
-    for width, kernel, stride in reversed(options["extractor"]):
-        values += VALUES_PER_OUTPUT * length * width
+    inputs = [1, *(width for width, _, _ in options["extractor"])]
+    for (width, kernel, stride), channels in reversed(list(zip(options["extractor"], inputs, strict=False))):
+        values += length * (2 * width + kernel * channels)
         length = (length - 1) * stride + kernel
     return int(values)
 

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from downstream.cli import build_parser
+from downstream.cli import build_parser as build_downstream_parser
+from pretrain.cli import build_parser as build_pretrain_parser
 
 
 def blocks(root, language: str) -> list[str]:
@@ -23,15 +24,21 @@ def test_every_python_example_runs_as_printed(root):
         assert done.stderr == ""
 
 
-def test_every_command_of_the_task_is_one_that_the_command_line_takes(root):
+@pytest.mark.parametrize(
+    ("program", "build_parser"),
+    [("downstream/run.py", build_downstream_parser), ("pretrain/run.py", build_pretrain_parser)],
+)
+def test_every_command_is_one_that_the_command_line_takes(root, program, build_parser):
     lines = [line.split("#")[0].split() for block in blocks(root, "") for line in block.splitlines()]
-    commands = [words[2:] for words in lines if words[:2] == ["python", "downstream/run.py"]]
+    commands = [words[2:] for words in lines if words[:2] == ["python", program]]
     assert len(commands) >= 4
     for words in commands:
         build_parser().parse_args(words)
 
 
-@pytest.mark.parametrize("path", ["models", "downstream", "reports", "miniworld", "tests", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "path", ["models", "pretrain", "downstream", "reports", "miniworld", "tests", "CONTRIBUTING.md"]
+)
 def test_what_the_readme_points_to_exists(root, path):
     assert path in (root / "README.md").read_text(encoding="utf-8")
     assert (root / path).exists()

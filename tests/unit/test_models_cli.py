@@ -303,7 +303,7 @@ def test_embed_writes_what_it_says(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         (["--model", "mini", "--seed", "0"], 2),
         (["--model", "mini", "--seed", "0", "--text", "a", "--hop", "1"], 2),
-        (["--model", "mini", "--text", "a"], 4),
+        (["--model", "tiny", "--text", "a"], 4),
         (["--model", "mini", "--seed", "0", "--image", "nowhere"], 4),
         (["--model", "mini", "--seed", "0", "--text", "a", "--dtype", "fp31"], 2),
     ],

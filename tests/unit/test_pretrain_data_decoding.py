@@ -20,7 +20,9 @@ from models.vocabulary import find_vocabulary
 from pretrain.data.config import DecodingConfig
 from pretrain.data.decoding import CROP_RATIO, Decoder, draw_crop
 
-TINY = load_config("tiny")
+WHOLE = load_config("tiny")
+SHORT_TEXT = {**WHOLE.modalities["text"], "max_positions": 40}  # fewer than a text may have
+TINY = WHOLE.model_copy(update={"modalities": {**WHOLE.modalities, "text": SHORT_TEXT}})
 SIZE_PX = 64
 
 

@@ -22,7 +22,9 @@ from models.vocabulary import find_vocabulary
 from pretrain.data.config import BatchConfig, DataConfig, FilterConfig, SourceConfig
 from pretrain.data.loader import open_loader
 
-TINY = load_config("tiny")
+WHOLE = load_config("tiny")
+SHORT_TEXT = {**WHOLE.modalities["text"], "max_positions": 40}  # fewer than a text may have
+TINY = WHOLE.model_copy(update={"modalities": {**WHOLE.modalities, "text": SHORT_TEXT}})
 TOKENIZER = Tokenizer.read(find_vocabulary("mini"))
 UNFILTERED = FilterConfig(**dict.fromkeys(FilterConfig.model_fields))
 NO_SCORE = FilterConfig(min_score=None)
