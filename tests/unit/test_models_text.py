@@ -42,9 +42,9 @@ def test_tokens_are_embedding_plus_position_with_the_class_in_front(model: OnePe
 
 def test_a_text_as_long_as_the_positions_fits_and_a_longer_one_is_refused(model: OnePeace) -> None:
     adapter = model.adapters["text"]
-    assert adapter(torch.full((1, 39), 5)).features.shape == (1, 40, 32)
-    with pytest.raises(ValueError, match="a text of 40 tokens, expected at most 39"):
-        adapter(torch.full((1, 40), 5))
+    assert adapter(torch.full((1, 129), 5)).features.shape == (1, 130, 32)
+    with pytest.raises(ValueError, match="a text of 130 tokens, expected at most 129"):
+        adapter(torch.full((1, 130), 5))
 
 
 def test_the_padding_row_starts_at_zero_and_gets_no_gradient(model: OnePeace) -> None:
