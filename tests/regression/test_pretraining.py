@@ -54,14 +54,15 @@ def home(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(monkeypatch) -> Iterator[None]:
-    """Sums come in the same order here and in processes of their own."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Sums come in the same order here, in the runs that tests share, and in processes of their own."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        torch.set_num_threads(1)
+        yield
     torch.set_num_threads(before)
 
 
