@@ -1,6 +1,5 @@
 """What the first rank tells of a stage while it runs and when it is through: journal, MLflow, record."""
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from pretrain.trainer import CHECKPOINTS
 from pretrain.weights import WEIGHTS_FILE, Weights
 from reports.live import LiveRun, find_run_id
 from reports.log_file import LOG_FILE
-from reports.provenance import Clock, describe_processor, peak_memory_gib, read_commit, read_versions
+from reports.provenance import Clock, describe_processor, digest, peak_memory_gib, read_commit, read_versions
 from reports.record import CheckpointInfo, DataInfo, Record, write_record
 from reports.store import StoreError, log_records
 from reports.training_run import EXPERIMENT, Status
@@ -129,7 +128,7 @@ class Reporter:
             model_size=self.config.size,
             setting="zero-shot",
             protocol=PROTOCOL["id"],
-            protocol_sha256=_digest(PROTOCOL),
+            protocol_sha256=digest(PROTOCOL),
             metrics=evaluation.metrics,
             checkpoint=CheckpointInfo(
                 name=weights.name,
@@ -173,15 +172,11 @@ def describe_held_out(folder: Path) -> DataInfo:
         name="miniworld pairs",
         version="miniworld",
         root_name=folder.parent.name,
-        digest=_digest([file_sha256(pictures), file_sha256(folder / CLASSES_OF_SOUNDS)]),
+        digest=digest([file_sha256(pictures), file_sha256(folder / CLASSES_OF_SOUNDS)]),
         n=len(names),
         n_expected=len(names),
-        ids_sha256=_digest(names),
+        ids_sha256=digest(names),
     )
-
-
-def _digest(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def find_peak(world: World) -> float | None:

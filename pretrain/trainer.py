@@ -23,6 +23,7 @@ from pretrain.objective import Objective, PairBatch
 from pretrain.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
 from pretrain.saving import Saver, find_latest, load
 from pretrain.step import Stepper, StepResult
+from reports.provenance import peak_memory_gib
 
 CHECKPOINTS = "checkpoints"
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
@@ -237,8 +238,6 @@ def _explain_killed_readers() -> Iterator[None]:
 
 
 def _peak_memory_gib(device: torch.device) -> float:
-    from reports.provenance import peak_memory_gib
-
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_memory_gib()
 
 

@@ -1,5 +1,7 @@
 """Where a result comes from: code, packages, machine, time."""
 
+import hashlib
+import json
 import os
 import platform
 import resource
@@ -60,6 +62,11 @@ def read_versions(packages: Sequence[str] = ()) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
+
+
+def digest(values: object) -> str:
+    """Give the SHA-256 of what JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def peak_memory_gib() -> float:

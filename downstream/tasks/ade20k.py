@@ -1,6 +1,5 @@
 """ADE20K semantic segmentation: the vision branch with ViT-Adapter and Mask2Former."""
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from downstream.tasks.base import Plan, RunOptions, Task
 from downstream.workplace import Workplace
 from miniworld.layouts import write_ade20k
 from models.config import load_config, override
-from reports.provenance import ROOT, Clock, peak_memory_gib, read_commit, read_versions
+from reports.provenance import ROOT, Clock, digest, peak_memory_gib, read_commit, read_versions
 from reports.record import DataInfo, Record
 
 MINIWORLD = ROOT / "data" / "miniworld"
@@ -62,7 +61,7 @@ class Ade20k:
             model_size=job.profile.size,
             setting="fine-tuned",
             protocol=job.protocol,
-            protocol_sha256=_digest(_protocol(job)),
+            protocol_sha256=digest(_protocol(job)),
             metrics=outcome.metrics,
             per_class=outcome.per_class,
             checkpoint=checkpoint,
@@ -213,7 +212,7 @@ def _open_data(config: TaskConfig, tree: Path, options: RunOptions) -> tuple[Seq
         digest=check_pairs(pairs),
         n=len(pairs),
         n_expected=len(found) if is_miniworld else config.dataset.num_samples,
-        ids_sha256=_digest([pair.id for pair in pairs]),
+        ids_sha256=digest([pair.id for pair in pairs]),
     )
 
 
@@ -247,10 +246,6 @@ def _resolved(
         "checkpoint": job.checkpoint.name if job.checkpoint else None,
         "pretrained": job.pretrained.name if job.pretrained else None,
     }
-
-
-def _digest(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 TASK: Task = Ade20k()

@@ -1,7 +1,5 @@
 """The tables of an ablation as records: one a table, on disk and in MLflow."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,7 +8,7 @@ from pydantic import JsonValue
 from pretrain.ablation.report import AblationReport
 from pretrain.ablation.results import RunResult
 from pretrain.ablation.tables import AblationRow, AblationTable
-from reports.provenance import Clock, describe_processor, peak_memory_gib, read_commit, read_versions
+from reports.provenance import Clock, describe_processor, digest, peak_memory_gib, read_commit, read_versions
 from reports.record import CheckpointInfo, Comparison, DataInfo, MetricValue, Record, Verdict
 
 PROTOCOL: Final = "held-out-over-seeds"
@@ -49,7 +47,7 @@ def make_records(
             model_size=report.size,
             setting="zero-shot",
             protocol=PROTOCOL,
-            protocol_sha256=_digest({"id": PROTOCOL, "seeds": table.seeds, "steps": table.steps}),
+            protocol_sha256=digest({"id": PROTOCOL, "seeds": table.seeds, "steps": table.steps}),
             metrics=tuple(_metrics(table)),
             checkpoint=_describe_weights(table, report.runs),
             data=data,
@@ -133,7 +131,3 @@ def _runs_of(table: AblationTable, runs: tuple[RunResult, ...]) -> list[RunResul
 
 def _settings(table: AblationTable, runs: tuple[RunResult, ...]) -> dict[str, JsonValue]:
     return {f"{run.variant}-seed{run.seed}": run.settings for run in _runs_of(table, runs)}
-
-
-def _digest(values: object) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
