@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from downstream.formats.base import MissingDataError
+
 FOLDER = "ADEChallengeData2016"
 SPLITS = {"train": "training", "val": "validation"}
 MAX_LABEL = 150
-
-
-class MissingDataError(FileNotFoundError):
-    """Something of a data set is not where it belongs."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 from downstream.config import ProfileName, TaskConfig
 from downstream.engines.settings import SegmentationJob, SegmentationProfile
 from downstream.engines.size import estimate_memory_gib, measure
-from downstream.formats.ade20k import MissingDataError, Pair, check_pairs, find_pairs, find_tree
+from downstream.formats.ade20k import Pair, check_pairs, find_pairs, find_tree
+from downstream.formats.base import MissingDataError
 from downstream.tasks.base import Plan, RunOptions, Task
 from downstream.workplace import Workplace
 from miniworld.layouts import write_ade20k
