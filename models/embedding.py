@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.batch import move
 from models.checkpoint.describe import describe
 from models.checkpoint.load import load_branches, parse_dtype
 from models.checkpoint.reader import open_checkpoint
 from models.config import list_sizes, load_config, unknown_name
 from models.modalities import load_modality
-from models.modalities.audio import SAMPLE_RATE_HZ, Waveforms, mix_channels, resample
+from models.modalities.audio import SAMPLE_RATE_HZ, mix_channels, resample
 from models.modalities.image import ImageAdapter, ImageSource
 from models.onepeace import OnePeace, build_model
 from models.tokenizer import Tokenizer
@@ -102,11 +103,9 @@ class Embedder:
             raise ValueError(f"this model has no branch {name!r}, only {', '.join(self.model.adapters)}")
 
     def _move(self, batch: Any) -> Any:
-        """Bring a batch to the model's device, and its floating numbers to the model's type; ids stay integers."""
+        """Bring a batch to the model's device, and its floating numbers to the model's type."""
         like = next(self.model.parameters())
-        if isinstance(batch, Waveforms):
-            return Waveforms(self._move(batch.samples), self._move(batch.padding_mask))
-        return batch.to(like.device, like.dtype) if batch.is_floating_point() else batch.to(like.device)
+        return move(batch, like.device, dtype=like.dtype)
 
 
 def _open_clip(clip: AudioSource) -> NDArray[np.float32]:

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.batch import Tokens
+from models.batch import Embedded, Shared, Tokens
 from models.config import ModelConfig, unknown_name
 from models.encoder import FusionEncoder
 from models.modalities import load_modality
+from models.modalities.base import Adapter
 
 INITIAL_TEMPERATURE = 0.07
 MAX_LOGIT_SCALE = 100.0
@@ -40,9 +41,9 @@ class OnePeace(nn.Module):
         """Give features by modality for one batch, all its modalities fused in one sequence.
 
         Args:
-            inputs: by modality, what its adapter takes.
+            inputs: by modality, what its adapter takes; as `Shared` where sequences have parts of it in common.
         """
-        encoded: dict[str, Tokens] = self.encoder({name: self.adapters[name](value) for name, value in inputs.items()})
+        encoded: dict[str, Tokens] = self.encoder({name: self._adapt(name, value) for name, value in inputs.items()})
         return encoded
 
     def embed(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -71,6 +72,16 @@ class OnePeace(nn.Module):
             for key, parameter in self.named_parameters()
             if key.startswith(own) or f".ffn.{name}." in key
         }
+
+    def _adapt(self, name: str, value: Any) -> Tokens:
+        """Turn one modality's input into tokens; what sequences share goes through the stem once."""
+        adapter = cast("Adapter", self.adapters[name])
+        if not isinstance(value, Shared):
+            tokens: Tokens = adapter(value)
+            return tokens
+        embedded = adapter.embed(value.inputs)
+        padding = embedded.padding_mask
+        return adapter.place(Embedded(embedded.units[value.rows], None if padding is None else padding[value.rows]))
 
     def _project(self, name: str, tokens: Tokens) -> Tensor:
         return functional.normalize(self.projections[name](tokens.features[:, 0]), dim=1)

@@ -3,6 +3,7 @@
 Source: reference one_peace/metrics/recall.py.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -17,8 +18,10 @@ Ints: TypeAlias = NDArray[np.int64]
 
 RANKS = (1, 5, 10)
 """How many of the first candidates are looked at, in the paper's tables."""
-BLOCK_BYTES = 4 << 20  # scores held at a time; more than the caches hold is slower
-QUERIES_PER_BLOCK = 256
+BLOCK_BYTES = 32 << 20  # scores held at a time
+PRODUCT_BYTES = 4 << 20  # products of pairs held at a time; more than the caches hold is slower
+CHUNK = 16  # scores of which the largest is looked at first
+NUM_SPARE = 2  # candidates settled beyond those asked for, so that few queries must be looked at again
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,72 +43,127 @@ class Retrieved:
 def top_k(queries: Tensor, gallery: Tensor, k: int, *, block_bytes: int = BLOCK_BYTES) -> tuple[Tensor, Tensor]:
     """Find the best candidates of every query by their dot product, which is the cosine of unit vectors.
 
-    The search is exact. Scores are computed in float32, or float64 for such vectors, a block at a time, so that memory
-    does not grow with their number. Of equal scores, the lower index comes first; a matrix product may round the
-    scores of two equal vectors differently in the last digit, and then they are not equal.
+    The search is exact. Scores are computed in float32, or float64 for such vectors, a block of queries at a time, so
+    that memory does not grow with their number. A score depends on its two vectors alone: the products are added in
+    one fixed order, on any device and in blocks of any size. So equal vectors have equal scores, and of equal scores
+    the lower index comes first.
+
+    A matrix product, whose rounding depends on its blocks, only says which candidates may be among the best. The
+    scores of these few are computed anew, and those of more where the rounding leaves a doubt.
 
     Args:
         queries: (queries, dim).
         gallery: (candidates, dim), on the same device.
         k: how many to find.
-        block_bytes: scores held at a time.
+        block_bytes: scores held at a time; those of one query are held in any case.
 
     Returns:
         scores (queries, k), falling, and the indices of the candidates (queries, k), int64.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than k candidates, or a number that is not finite.
+        ValueError: shapes that do not fit, fewer than k candidates, a number that is not finite, or products of
+            float32 that torch was told to round more coarsely.
 
     Differs: the reference leaves ties to the library's selection, which promises no order.
     """
     _check_vectors(queries, gallery, k, block_bytes=block_bytes)
     dtype = torch.promote_types(torch.promote_types(queries.dtype, gallery.dtype), torch.float32)
+    queries, gallery, size = queries.detach(), gallery.detach().to(dtype), len(gallery)
     scores = queries.new_empty(len(queries), k, dtype=dtype)
     indices = queries.new_empty(len(queries), k, dtype=torch.int64)
-    num_scores = max(1, block_bytes // dtype.itemsize)
-    width = max(1, min(len(gallery), num_scores // QUERIES_PER_BLOCK))
-    height = max(1, num_scores // width)
+    height = max(1, min(len(queries), block_bytes // (dtype.itemsize * size)))
+    # Whole chunks; what fills up the last one is never among the best.
+    block = queries.new_full((height, -(-size // CHUNK) * CHUNK), -math.inf, dtype=dtype)
+    doubt = _bound_rounding(gallery)
     for row in range(0, len(queries), height):
         rows = slice(row, row + height)
-        scores[rows], indices[rows] = _search_rows(queries[rows].to(dtype), gallery, k, width=width)
+        some = queries[rows].to(dtype)
+        rough = block[: len(some)]
+        torch.mm(some, gallery.T, out=rough[:, :size])
+        found = _settle(rough, some, gallery, doubts=doubt * some.norm(dim=1), k=k, width=min(k + NUM_SPARE, size))
+        scores[rows], indices[rows] = found
     return scores, indices
 
 
-def _search_rows(queries: Tensor, gallery: Tensor, k: int, *, width: int) -> tuple[Tensor, Tensor]:
-    """Go through the gallery from its beginning and keep the best k so far."""
-    best = queries.new_empty(len(queries), 0)
-    places = queries.new_empty(len(queries), 0, dtype=torch.int64)
-    for start in range(0, len(gallery), width):
-        block = queries @ gallery[start : start + width].to(queries.dtype).T
-        scores, indices = _take_best(block, min(k, block.shape[1]))
-        # What was found earlier has lower indices and stands in front, where a stable sort leaves it.
-        best, order = torch.cat([best, scores], dim=1).sort(dim=1, descending=True, stable=True)
-        places = torch.cat([places, indices + start], dim=1).gather(1, order)[:, :k]
-        best = best[:, :k]
-    return best, places
+def _bound_rounding(gallery: Tensor) -> Tensor:
+    """Bound how far two sums of the same products can lie apart, for a query of length 1.
 
-
-def _take_best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Take the best k of each row, the lower index first among equals.
-
-    The library's selection picks any of those that are equal to the last one taken. Where one more than k shows that
-    there is a choice, the row is sorted in full.
+    Source: Higham, Accuracy and Stability of Numerical Algorithms, 3.1: either is off by dim roundings at most.
     """
-    values, indices = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    if values.shape[1] > k:
-        is_open = values[:, k] == values[:, k - 1]
-        if is_open.any():
-            full, order = scores[is_open].sort(dim=1, descending=True, stable=True)
-            values[is_open], indices[is_open] = full[:, : k + 1], order[:, : k + 1]
-    indices, order = indices[:, :k].sort(dim=1)
-    values, again = values[:, :k].gather(1, order).sort(dim=1, descending=True, stable=True)
-    return values, indices.gather(1, again)
+    rounding = torch.finfo(gallery.dtype).eps / 2
+    longest: Tensor = gallery.norm(dim=1).max()
+    return longest * (2 * (gallery.shape[1] + 16) * rounding)  # 16: for the rounding of this bound
+
+
+def _settle(
+    rough: Tensor, queries: Tensor, gallery: Tensor, *, doubts: Tensor, k: int, width: int
+) -> tuple[Tensor, Tensor]:
+    """Order the `width` best of each row of rough scores exactly, and look wider where others may belong there.
+
+    Args:
+        rough: (queries, candidates or more), the scores up to rounding.
+        queries: (queries, dim).
+        gallery: (candidates, dim).
+        doubts: (queries,) how far a rough score and an exact one can lie apart.
+        k: how many to find.
+        width: how many to look at, k to candidates.
+    """
+    values, places = _take_best(rough, width)
+    places = places.sort(dim=1)[0]  # a stable sort then leaves the lower index first
+    scores, order = _score(queries, gallery, places).sort(dim=1, descending=True, stable=True)
+    scores, places = scores[:, :k], places.gather(1, order[:, :k])
+    # What was not taken has at most the last value, and is out where rounding cannot lift it to the k-th one.
+    is_open = values[:, -1] >= values[:, k - 1] - 2 * doubts
+    if width < len(gallery) and is_open.any():
+        wider = min(4 * width, len(gallery))
+        again = _settle(rough[is_open], queries[is_open], gallery, doubts=doubts[is_open], k=k, width=wider)
+        scores[is_open], places[is_open] = again
+    return scores, places
+
+
+def _take_best(scores: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Take the `width` best of each row, falling; of those that are equal to the last one, any.
+
+    All of the best are in as many chunks, those with the largest maxima, so that few scores need to be sorted.
+    """
+    num_chunks = scores.shape[1] // CHUNK
+    if num_chunks <= 2 * width:
+        return scores.topk(width, dim=1)
+    grid = scores.unflatten(1, (CHUNK, num_chunks))  # a chunk is a column, so that maxima are taken of whole rows
+    chunks = grid.amax(dim=1).topk(width, dim=1, sorted=False)[1]
+    values, order = grid.gather(2, chunks[:, None].expand(-1, CHUNK, -1)).flatten(1).topk(width, dim=1)
+    return values, order.div(width, rounding_mode="floor") * num_chunks + chunks.gather(1, order % width)
+
+
+def _score(queries: Tensor, gallery: Tensor, places: Tensor) -> Tensor:
+    """Give the dot products of each query with its candidates at `places`, (queries, candidates)."""
+    owners = torch.arange(len(queries), device=queries.device).repeat_interleave(places.shape[1])
+    step = max(1, PRODUCT_BYTES // (queries.element_size() * queries.shape[1]))
+    pairs = zip(owners.split(step), places.flatten().split(step), strict=True)
+    return torch.cat([_multiply(queries[rows], gallery[columns]) for rows, columns in pairs]).view_as(places)
+
+
+def _multiply(left: Tensor, right: Tensor) -> Tensor:
+    """Give the dot products of pairs of rows, (pairs,), adding the second half of the products to the first, and so on.
+
+    A library's sum may change its order with the shape.
+    """
+    products, width = left * right, left.shape[1]
+    while width > 1:
+        half = (width + 1) // 2
+        products[:, : width - half] += products[:, half:width]
+        width = half
+    return products[:, 0].clone()
 
 
 def _check_vectors(queries: Tensor, gallery: Tensor, k: int, *, block_bytes: int) -> None:
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         shapes = f"queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)}"
         raise ValueError(f"{shapes}: expected (queries, dim) and (candidates, dim) of one dim")
+    if not queries.shape[1]:
+        raise ValueError("vectors of dim 0, expected vectors that can be compared")
+    if (precision := torch.get_float32_matmul_precision()) != "highest":
+        raise ValueError(f"torch's float32 matmul precision is {precision!r}, expected 'highest': the search is exact")
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k is {k} with {len(gallery)} candidates, expected 1 or more and no more than there are")
     if block_bytes < 1:

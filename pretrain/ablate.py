@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.world import World
 from pretrain.ablation.config import AblationsConfig, Job, Order, load_ablations, plan_jobs
 from pretrain.ablation.finished import judge_weights
 from pretrain.ablation.plot import draw
@@ -16,7 +17,6 @@ from pretrain.ablation.tables import make_table
 from pretrain.ablation.training import Ground, time_job, train
 from pretrain.config import load_stage
 from pretrain.data.loader import Say
-from pretrain.distributed import World
 from pretrain.job import prepare_data
 from pretrain.reporting import describe_held_out
 from reports.provenance import Clock

@@ -1,7 +1,7 @@
 """Samples to what the objective takes: batched, masked, and on the device."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,14 +59,3 @@ class Batcher:
             raise ValueError(f"a mask of kind 'words' for {name!r}, expected 'text' and a vocabulary")
         starts = torch.from_numpy(self.tokenizer.word_starts.copy())[ids]
         return torch.cat([starts.new_zeros(len(ids), 1), starts], dim=1)
-
-
-def move(value: Any, device: torch.device) -> Any:
-    """Bring a batch to a device: tensors, and whatever holds them in dataclasses and mappings."""
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, Mapping):
-        return {name: move(part, device) for name, part in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return type(value)(**{field.name: move(getattr(value, field.name), device) for field in fields(value)})
-    return value

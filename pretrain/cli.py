@@ -15,7 +15,7 @@ from pretrain.config import StageConfig, list_stages, load_stage
 from reports.provenance import ROOT
 
 if TYPE_CHECKING:
-    from pretrain.distributed import World
+    from models.world import World
     from pretrain.job import Result
 
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
@@ -131,7 +131,7 @@ def _run_stage(args: argparse.Namespace) -> int:
     if args.dry_run:
         _announce(config, sys.stdout)
         return _check_data(config)
-    from pretrain.distributed import World
+    from models.world import World
 
     with World.join(args.device) as world:
         if world.is_first:

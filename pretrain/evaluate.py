@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from models.config import Settings
 from models.embedding import Embedder
 from models.retrieval import RANKS, Ints, search, top_k
 from pretrain.held_out import HeldOut, read_held_out
-from reports.interval import bootstrap_ratio_of_sums, wilson_interval
+from reports.interval import NUM_RESAMPLES, bootstrap_ratio_of_sums, measure_share, name_bootstrap, sum_clusters
 from reports.record import MetricValue
 from reports.table import DASH, render_text
 
@@ -33,7 +33,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 
 PROMPT = "This is a sound of {label}"  # paper, appendix
-NUM_RESAMPLES = 1000
 
 _LOG = logging.getLogger(__name__)
 
@@ -179,7 +178,7 @@ def _score_recall(trial: _Trial, medium: str, *, sentences: Sequence[tuple[str, 
             if k not in ks:
                 trial.notes.append(f"no {name}: there are only {size} candidates")
                 continue
-            metric = _measure(name, found.hits[k], clusters=ids[query], over=word, seed=trial.seed)
+            metric = measure_share(name, found.hits[k], clusters=ids[query], over=word, seed=trial.seed)
             scores.append(_Score(metric, 100 * float(_chances(num_right, size, k).mean())))
     return scores
 
@@ -192,7 +191,7 @@ def _score_classes(trial: _Trial) -> _Score:
     answers = np.array([labels.index(clip.category) for clip in trial.world.clips])
     ids = {"text": np.arange(len(labels)), "audio": answers}
     hits = search(vectors, ids, query="audio", gallery="text", ks=(1,)).hits[1]
-    metric = _measure("accuracy_sound_classes", hits, clusters=np.arange(len(hits)), over="clips", seed=trial.seed)
+    metric = measure_share("accuracy_sound_classes", hits, clusters=np.arange(len(hits)), over="clips", seed=trial.seed)
     return _Score(metric, 100 / len(labels))
 
 
@@ -224,7 +223,7 @@ def _score_common(
     nearest = top_k(trial.media[query][asked], trial.media[gallery], 1)[1][:, 0].numpy()
     hits, chances = right[asked, nearest].astype(np.int64), right[asked].mean(axis=1)
     chance = 100 * float(chances.mean())
-    recall = _measure(f"recall_at_1_{name}", hits, clusters=np.arange(len(hits)), over=over, seed=trial.seed)
+    recall = measure_share(f"recall_at_1_{name}", hits, clusters=np.arange(len(hits)), over=over, seed=trial.seed)
     return [
         _Score(recall, chance),
         _Score(MetricValue(name=f"chance_{name}", value=chance, n=len(hits))),
@@ -232,28 +231,9 @@ def _score_common(
     ]
 
 
-def _measure(name: str, hits: Ints, *, clusters: Ints, over: str, seed: int) -> MetricValue:
-    """Make a metric of hits; queries of one cluster are drawn again together."""
-    if len(np.unique(clusters)) == len(hits):
-        (low, high), method = wilson_interval(int(hits.sum()), len(hits)), "wilson"
-    else:
-        sums = [_sum_clusters(values, clusters) for values in (hits, np.ones(len(hits)))]
-        low, high = bootstrap_ratio_of_sums(*sums, reduce="pooled", num_resamples=NUM_RESAMPLES, seed=seed)
-        method = _bootstrap_name(over, seed)
-    return MetricValue(
-        name=name,
-        value=100 * float(hits.mean()),
-        n=len(hits),
-        hits=float(hits.sum()),
-        ci_low=low,
-        ci_high=high,
-        ci_method=method,
-    )
-
-
 def _measure_ratio(name: str, hits: Ints, chances: Floats, clusters: Ints, *, over: str, seed: int) -> MetricValue:
     """Make a metric of how many times more often queries hit than blind choice would."""
-    sums = [_sum_clusters(values, clusters) for values in (hits, chances)]
+    sums = [sum_clusters(values, clusters) for values in (hits, chances)]
     low, high = bootstrap_ratio_of_sums(*sums, reduce="pooled", num_resamples=NUM_RESAMPLES, seed=seed)
     return MetricValue(
         name=name,
@@ -262,18 +242,8 @@ def _measure_ratio(name: str, hits: Ints, chances: Floats, clusters: Ints, *, ov
         n=len(hits),
         ci_low=low / 100,
         ci_high=high / 100,
-        ci_method=_bootstrap_name(over, seed),
+        ci_method=name_bootstrap(over, seed=seed),
     )
-
-
-def _bootstrap_name(over: str, seed: int) -> str:
-    return f"bootstrap over {over}, {NUM_RESAMPLES} resamples, seed {seed}"
-
-
-def _sum_clusters(values: NDArray[Any], clusters: Ints) -> Floats:
-    """Sum values by cluster, (clusters, 1)."""
-    _, places = np.unique(clusters, return_inverse=True)
-    return np.bincount(places, weights=values).astype(np.float64)[:, None]
 
 
 def _chances(num_right: Ints, size: int, k: int) -> Floats:

@@ -12,11 +12,12 @@ from models.checkpoint.load import load_branches
 from models.checkpoint.reader import file_sha256
 from models.config import load_config
 from models.embedding import Embedder, find_tokenizer
+from models.sharding import spread
 from models.tokenizer import Tokenizer
+from models.world import World
 from pretrain.config import StageConfig
 from pretrain.data.config import DataConfig
 from pretrain.data.loader import Say
-from pretrain.distributed import World, spread
 from pretrain.evaluate import Evaluation, evaluate
 from pretrain.journal import Journal
 from pretrain.stages import build_objective, freeze, take_over
@@ -122,7 +123,7 @@ def run_stage(
         take_over(objective, weights, config)
     freeze(objective, config.trained)
     data, held_out = prepare_data(config, world, say)  # takes minutes: only once the weights are known to fit
-    spread(objective, config.parallel, world)
+    spread(objective, objective.encoders, config=config.parallel, world=world)
     tokenizer = _find_tokenizer(config)
     trainer = Trainer(
         objective,

@@ -9,11 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.batch import Embedded, Tokens, Units
+from models.contrast import align, read_scale
+from models.encoder import FusionEncoder
 from models.modalities.base import Adapter
-from models.onepeace import MAX_LOGIT_SCALE, OnePeace
+from models.onepeace import OnePeace
+from models.world import Negatives
 from pretrain.config import ObjectiveConfig, PassName, TermConfig
 from pretrain.decoder import Decoder, KeptTokens
-from pretrain.losses import Negatives, align, denoising_loss
+from pretrain.losses import denoising_loss
 from pretrain.masking import UnitMask
 
 
@@ -72,6 +75,11 @@ class Objective(nn.Module):
         self.config = config
         self.denoise = denoising_loss(config.loss, scale=config.dcl_scale, label_smoothing=config.label_smoothing)
 
+    @property
+    def encoders(self) -> list[FusionEncoder]:
+        """The model's, and the decoder's where there is one."""
+        return [part.encoder for part in (self.model, self.decoder) if part is not None]
+
     def forward(self, batch: PairBatch, gather: Gather | None = own_rows) -> StepLosses | dict[str, Tensor]:
         """Compute the losses of a batch; with `gather=None` only its features, (batch, dim) unit vectors.
 
@@ -84,7 +92,7 @@ class Objective(nn.Module):
         vectors = self._project(alone)
         if gather is None:
             return vectors
-        scale = self._scale()
+        scale = read_scale(self.model.logit_scale)
         alignment = align(vectors, gather(vectors), scale=scale)
         teachers = self.teach(embedded, alone)
         students = self.study(embedded, batch)
@@ -151,12 +159,6 @@ class Objective(nn.Module):
             name: functional.normalize(self.model.projections[name](tokens.features[:, 0]), dim=1)
             for name, tokens in alone.items()
         }
-
-    def _scale(self) -> Tensor:
-        """Clamp the stored logarithm, which cuts no gradient, and give the scale."""
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(0, torch.tensor(MAX_LOGIT_SCALE).log().item())
-        return self.model.logit_scale.exp()
 
 
 def _by_pass(terms: Mapping[str, TermConfig]) -> list[list[str]]:

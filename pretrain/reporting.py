@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 
 from models.checkpoint.reader import file_sha256
+from models.world import World
 from pretrain.config import StageConfig
-from pretrain.distributed import World
 from pretrain.evaluate import PROMPT, Evaluation
 from pretrain.held_out import CLASSES_OF_SOUNDS, PICTURES
 from pretrain.job import CONFIG_FILE, EVALUATION_FILE, Result, find_held_out

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pretrain.batches import move
+from models.batch import move
+from models.sharding import measure_gradients, reduce_numbers
+from models.world import Negatives, World
 from pretrain.config import StageConfig
-from pretrain.distributed import World, measure_gradients, reduce_scale
-from pretrain.losses import Negatives
 from pretrain.objective import Gather, Objective, PairBatch, StepLosses
 
 
@@ -61,7 +61,7 @@ class Stepper:
             losses = self._compute(batch, step=step, number=number, gather=self._choose_gather(cached, number))
             (losses.total / len(batches)).backward()
             found.append(losses)
-        reduce_scale(self.objective, self.world)
+        reduce_numbers(self.parameters, self.world)
         return self._summarise(found, batches, is_stopped=is_stopped)
 
     def _cache(self, batches: Sequence[PairBatch], step: int) -> Negatives:

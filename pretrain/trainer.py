@@ -11,16 +11,17 @@ from typing import Any, Protocol
 
 import torch
 
+from models.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
+from models.sharding import clip_gradients
 from models.tokenizer import Tokenizer
+from models.world import World
 from pretrain.batches import Batcher
 from pretrain.config import StageConfig
 from pretrain.cost import stage_passes, step_flops
 from pretrain.data.lane import Sample
 from pretrain.data.loader import Loader, Say, open_loader
-from pretrain.distributed import World, clip_gradients
 from pretrain.guard import LossGuard
 from pretrain.objective import Objective, PairBatch
-from pretrain.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
 from pretrain.saving import Saver, find_latest, load
 from pretrain.step import Stepper, StepResult
 from reports.provenance import peak_memory_gib

@@ -7,10 +7,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from reports.record import MetricValue
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 Z_95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
+NUM_RESAMPLES = 1000
 CHUNK_CELLS = 4_000_000  # weights held at a time: 32 MB
 
 
@@ -102,3 +105,56 @@ def mean_of_ratios(numerators: Floats, denominators: Floats) -> Floats:
     count = present.sum(axis=-1)
     means: Floats = np.divide(ratios.sum(axis=-1), count, out=np.full(count.shape, math.nan), where=count > 0)
     return means
+
+
+def sum_clusters(values: Array, clusters: Array) -> Floats:
+    """Sum the values of each cluster, (clusters, 1), in the order of the clusters' sorted names.
+
+    Args:
+        values: (samples,).
+        clusters: (samples,) the name of the cluster that each sample belongs to.
+    """
+    if values.ndim != 1 or values.shape != clusters.shape:
+        raise ValueError(f"values {values.shape} and clusters {clusters.shape}: expected (samples,) twice.")
+    _, places = np.unique(clusters, return_inverse=True)
+    return np.bincount(places, weights=values).astype(np.float64)[:, None]
+
+
+def name_bootstrap(over: str, *, seed: int) -> str:
+    """Say how a bootstrap's interval was made, as records put it; `over` is the plural of what was drawn again."""
+    return f"bootstrap over {over}, {NUM_RESAMPLES} resamples, seed {seed}"
+
+
+def measure_share(name: str, hits: Array, *, clusters: Array | None = None, over: str, seed: int) -> MetricValue:
+    """Make a metric of how many samples count, in per cent, with its 95 % interval.
+
+    The interval is Wilson's where every sample stands for itself. Where several belong to one cluster, such as the
+    sentences of one picture, their answers hang together, and whole clusters are drawn again.
+
+    Args:
+        name: of the metric.
+        hits: (samples,) of 0 and 1, or between where answers count in part.
+        clusters: (samples,) the name of the cluster that each sample belongs to; None where each stands for itself.
+        over: plural of what a cluster is, for the record.
+        seed: of the draw.
+
+    Raises:
+        ValueError: no sample, or shapes that do not fit.
+    """
+    if hits.ndim != 1 or not hits.size:
+        raise ValueError(f"{name} of samples {hits.shape}: expected (samples,), one or more.")
+    if clusters is None or len(np.unique(clusters)) == len(hits):
+        (low, high), method = wilson_interval(float(hits.sum()), len(hits)), "wilson"
+    else:
+        sums = [sum_clusters(values, clusters) for values in (hits, np.ones(len(hits)))]
+        low, high = bootstrap_ratio_of_sums(*sums, reduce="pooled", num_resamples=NUM_RESAMPLES, seed=seed)
+        method = name_bootstrap(over, seed=seed)
+    return MetricValue(
+        name=name,
+        value=100 * float(hits.mean()),
+        n=len(hits),
+        hits=float(hits.sum()),
+        ci_low=low,
+        ci_high=high,
+        ci_method=method,
+    )

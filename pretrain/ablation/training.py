@@ -10,14 +10,15 @@ from statistics import fmean
 
 from models.config import load_config
 from models.embedding import Embedder, find_tokenizer
+from models.sharding import spread
 from models.tokenizer import Tokenizer
+from models.world import World
 from pretrain.ablation.config import Job, VariantConfig
 from pretrain.ablation.results import TRAINED_CONTRAST, RunResult
 from pretrain.ablation.sharing import build_variant, count_parameters
 from pretrain.batches import Batcher
 from pretrain.config import StageConfig, load_stage
 from pretrain.data.loader import Say, open_loader
-from pretrain.distributed import World, spread
 from pretrain.evaluate import Evaluation, evaluate
 from pretrain.job import claim, run_stage
 from pretrain.journal import Journal
@@ -82,7 +83,7 @@ def _train_variant(job: Job, variant: VariantConfig, *, ground: Ground, folder: 
     objective = _build(config, variant)
     num_parameters = count_parameters(objective.model)
     freeze(objective, config.trained)
-    spread(objective, config.parallel, ground.world)
+    spread(objective, objective.encoders, config=config.parallel, world=ground.world)
     tokenizer = _find_tokenizer(config)
     placed = _place(config, ground)
     trainer = Trainer(objective, placed, world=ground.world, folder=folder, tokenizer=tokenizer, say=ground.say)
@@ -142,7 +143,7 @@ def _time_step(job: Job, config: StageConfig, *, ground: Ground) -> float:
     """Run a few steps from fresh weights without an optimiser; seconds of the fastest, reading included."""
     objective = build_objective(config) if job.config is None else _build(config, job.config)
     freeze(objective, config.trained)
-    spread(objective, config.parallel, ground.world)
+    spread(objective, objective.encoders, config=config.parallel, world=ground.world)
     tokenizer, size = _find_tokenizer(config), config.batch.micro_batch_size
     batcher = Batcher(objective.model.config, config.objective, tokenizer, config.seed)
     stepper, lanes, times = Stepper(objective, config, ground.world), config.batch.lanes_of(0, 1), []

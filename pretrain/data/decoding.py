@@ -1,26 +1,22 @@
 """From a raw sample to tensors: each modality read and transformed by its own protocol."""
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from models.augment import draw_crop
 from models.config import ModelConfig, unknown_name
 from models.modalities import load_modality
 from models.modalities.image import PATCH_SIZE_PX, ImageOptions
 from models.tokenizer import Tokenizer
 from pretrain.data.config import DecodingConfig
 
-Box = tuple[int, int, int, int]
 Step = Callable[[Any, np.random.Generator], Tensor]
-
-CROP_RATIO: Final = (3 / 4, 4 / 3)  # width by height; torchvision's RandomResizedCrop
-CROP_ATTEMPTS: Final = 10  # as CROP_RATIO
 
 
 class Decoder:
@@ -103,39 +99,3 @@ def _decode_image(
 ) -> Tensor:
     picture = read(source)
     return transform(picture if scale is None else picture.crop(draw_crop(picture.size, scale, rng=rng)))
-
-
-def draw_crop(size: tuple[int, int], scale: tuple[float, float], *, rng: np.random.Generator) -> Box:
-    """Draw a random part of a picture, which is then squashed to the square.
-
-    Args:
-        size: width and height in pixels.
-        scale: least and greatest share of the area.
-        rng: random numbers.
-
-    Returns:
-        Left, top, right and bottom in pixels, inside the picture.
-
-    Source: torchvision's RandomResizedCrop, with random numbers of our own.
-    """
-    width, height = size
-    for _ in range(CROP_ATTEMPTS):
-        area = width * height * rng.uniform(*scale)
-        ratio = math.exp(rng.uniform(math.log(CROP_RATIO[0]), math.log(CROP_RATIO[1])))
-        part_width, part_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < part_width <= width and 0 < part_height <= height:
-            left, top = int(rng.integers(width - part_width + 1)), int(rng.integers(height - part_height + 1))
-            return left, top, left + part_width, top + part_height
-    return _middle(width, height)
-
-
-def _middle(width: int, height: int) -> Box:
-    """Take the middle of a picture, as much of it as the allowed ratios leave."""
-    narrowest, widest = CROP_RATIO
-    part_width, part_height = width, height
-    if width / height < narrowest:
-        part_height = round(width / narrowest)
-    elif width / height > widest:
-        part_width = round(height * widest)
-    left, top = (width - part_width) // 2, (height - part_height) // 2
-    return left, top, left + part_width, top + part_height

@@ -72,7 +72,7 @@ def test_counts_without_torch_equal_the_built_segmentor(profile_name):
     profile = SegmentationProfile.parse(config.profiles[profile_name], where="test")
     size = measure(profile, num_classes=config.dataset.num_classes)
     with torch.device("meta"):
-        segmentor = MODELS.build(segmentor_config(profile, mean=config.mean, std=config.std, num_classes=150))
+        segmentor = MODELS.build(segmentor_config(profile, num_classes=150))
 
     def count(module) -> int:
         return sum(parameter.numel() for parameter in module.parameters())

@@ -15,8 +15,9 @@ import models.config
 import models.modalities
 from models.config import CONFIG_DIR
 from models.embedding import find_tokenizer
+from models.sharding import spread
+from models.world import World
 from pretrain.config import load_stage
-from pretrain.distributed import World, spread
 from pretrain.stages import build_objective, freeze, take_over
 from pretrain.trainer import Trainer
 from pretrain.weights import WEIGHTS_FILE, Weights, collect, write
@@ -67,7 +68,7 @@ def test_stage_three_trains_a_new_modality_and_nothing_else(with_depth, shard, t
     objective = build_objective(config)
     take_over(objective, Weights(path), config)
     freeze(objective, config.trained)
-    spread(objective, config.parallel, world)
+    spread(objective, objective.encoders, config=config.parallel, world=world)
     start = {name: value.clone() for name, value in objective.state_dict().items()}
     trainer = Trainer(objective, config, world=world, folder=tmp_path / "run", tokenizer=tokenizer, say=print)
     outcome = trainer.run(None)

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from models.checkpoint.names import rename_state
+from models.optim import parameter_groups
 from pretrain.names import our_name
-from pretrain.optim import parameter_groups
 
 pytestmark = pytest.mark.golden
 

@@ -12,9 +12,9 @@ from models.checkpoint.published import read_model_config
 from models.modalities import load_modality
 from models.modalities.audio import Waveforms
 from models.onepeace import OnePeace
+from models.world import Negatives
 from pretrain.config import DecoderConfig, load_stage
 from pretrain.decoder import Decoder
-from pretrain.losses import Negatives
 from pretrain.masking import UnitMask
 from pretrain.names import is_derived, our_name, published_name
 from pretrain.objective import Objective, PairBatch, StepLosses

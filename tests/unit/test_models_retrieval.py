@@ -61,12 +61,107 @@ def test_half_precision_vectors_are_compared_in_single_precision():
         (torch.ones(3), torch.ones(4, 3), 1, "of one dim"),
         (torch.ones(2, 3), torch.ones(4, 3), 5, "k is 5 with 4 candidates"),
         (torch.ones(2, 3), torch.ones(4, 3), 0, "k is 0"),
+        (torch.ones(2, 0), torch.ones(4, 0), 1, "of dim 0"),
         (torch.ones(2, 3), torch.tensor([[1.0, 1, 1], [1, float("nan"), 1]]), 1, "row 1 of the gallery is not finite"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(queries, gallery, k, message):
     with pytest.raises(ValueError, match=message):
         top_k(queries, gallery, k)
+
+
+def similar(rows: int, dim: int, *, seed: int, spread: float = 1.0) -> torch.Tensor:
+    """Unit vectors; with a small spread their products differ by no more than rounding does."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=dim) + spread * rng.normal(size=(rows, dim))
+    return torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).float()
+
+
+@pytest.mark.parametrize("spread", [1, 1e-3, 1e-7])
+@pytest.mark.parametrize("dim", [1, 3, 37, 64])
+def test_blocks_of_any_size_give_the_same_bits(dim, spread):
+    queries = similar(20, dim, seed=0, spread=spread)
+    gallery = similar(900, dim, seed=1, spread=spread)
+    whole = top_k(queries, gallery, 10)
+    for block_bytes in (1, 3600 * 7):
+        parts = top_k(queries, gallery, 10, block_bytes=block_bytes)
+        assert torch.equal(parts[0], whole[0])
+        assert torch.equal(parts[1], whole[1])
+    alone = [top_k(query[None], gallery, 10)[1] for query in queries]
+    assert torch.equal(torch.cat(alone), whole[1])
+
+
+@pytest.mark.parametrize("spread", [1, 1e-3, 1e-7])
+def test_what_is_found_is_what_exact_sums_put_first_up_to_rounding(spread):
+    queries, gallery = similar(20, 64, seed=0, spread=spread), similar(3001, 64, seed=1, spread=spread)
+    scores, indices = top_k(queries, gallery, 10)
+    sharp = queries.double() @ gallery.double().T
+    best = sharp.sort(dim=1, descending=True)[0][:, :10]
+    torch.testing.assert_close(scores.double(), best, rtol=0, atol=3e-7)
+    torch.testing.assert_close(sharp.gather(1, indices), best, rtol=0, atol=3e-7)
+
+
+@few
+@given(num_distinct=st.integers(1, 40), copies=st.integers(2, 40), seed=st.integers(0, 1000))
+def test_equal_candidates_tie_exactly_and_come_in_their_own_order(num_distinct, copies, seed):
+    distinct = similar(num_distinct, 37, seed=seed)
+    owners = torch.from_numpy(np.random.default_rng(seed).permutation(num_distinct * copies) % num_distinct)
+    k = min(10, len(owners))
+    queries = similar(5, 37, seed=seed + 1)
+    scores, indices = top_k(queries, distinct[owners], k)
+    for row in range(len(queries)):
+        found = owners[indices[row]].tolist()
+        for one, two in zip(range(k - 1), range(1, k), strict=True):
+            assert (scores[row, one] == scores[row, two]) == (found[one] == found[two])
+            assert found[one] != found[two] or indices[row, one] < indices[row, two]
+        # Copies are taken from the first one on.
+        for owner in set(found):
+            taken = indices[row][owners[indices[row]] == owner].tolist()
+            assert taken == (owners == owner).nonzero()[: len(taken), 0].tolist()
+
+
+def test_equal_queries_have_equal_results_wherever_they_stand():
+    queries, gallery = similar(300, 37, seed=0), similar(700, 37, seed=1)
+    queries[[3, 150, 299]] = queries[77].clone()
+    scores, indices = top_k(queries, gallery, 10, block_bytes=700 * 4 * 64)
+    for row in (3, 150, 299):
+        assert torch.equal(scores[row], scores[77])
+        assert torch.equal(indices[row], indices[77])
+
+
+def test_a_pair_scores_the_same_from_either_side():
+    one, other = similar(30, 37, seed=0), similar(30, 37, seed=1)
+    there, back = (torch.empty(30, 30), torch.empty(30, 30))
+    for grid, (queries, gallery) in ((there, (one, other)), (back, (other, one))):
+        scores, indices = top_k(queries, gallery, 30)
+        grid.scatter_(1, indices, scores)
+    assert torch.equal(there, back.T)
+
+
+def test_coarser_products_are_refused():
+    torch.set_float32_matmul_precision("high")
+    try:
+        with pytest.raises(ValueError, match="precision is 'high', expected 'highest'"):
+            top_k(torch.ones(2, 3), torch.ones(4, 3), 1)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_scores_keep_single_precision_under_autocast():
+    queries, gallery = similar(20, 64, seed=0), similar(500, 64, seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        scores, indices = top_k(queries, gallery, 10)
+    assert torch.equal(scores, top_k(queries, gallery, 10)[0])
+    assert torch.equal(indices, top_k(queries, gallery, 10)[1])
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
+def test_vectors_of_a_training_or_of_inference_are_searched_alike(mode):
+    with mode():
+        queries, gallery = similar(20, 8, seed=0).requires_grad_(), similar(500, 8, seed=1).clone()
+    scores, indices = top_k(queries, gallery, 3)
+    assert not scores.requires_grad
+    assert torch.equal(indices, top_k(queries.detach().clone(), gallery.clone(), 3)[1])
 
 
 @pytest.mark.slow

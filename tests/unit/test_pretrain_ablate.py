@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from miniworld.pretraining import write_pairs
+from models.world import World
 from pretrain.ablate import JSON_FILE, MARKDOWN_FILE, PLOT_FILE, make_report, run_jobs, write_report
 from pretrain.ablation.config import EMERGENT, RECALLS, Job, VariantConfig, load_ablations, make_order, plan_jobs
 from pretrain.ablation.effects import Word
@@ -16,7 +17,6 @@ from pretrain.ablation.report import render
 from pretrain.ablation.results import TRAINED_CONTRAST, RunResult, read_result
 from pretrain.ablation.training import Ground, time_job, train
 from pretrain.cli import build_parser, main
-from pretrain.distributed import World
 from pretrain.evaluate import Evaluation
 from pretrain.trainer import Trainer
 from reports.provenance import Clock

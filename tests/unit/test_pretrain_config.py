@@ -7,7 +7,6 @@ from pretrain.config import (
     DecoderConfig,
     MaskConfig,
     ObjectiveConfig,
-    OptimConfig,
     StageConfig,
     list_stages,
     load_stage,
@@ -156,14 +155,6 @@ def test_no_terms_leave_the_aligning_contrast_alone():
 
 def test_defaults_are_the_published_ones():
     assert DecoderConfig() == DecoderConfig(embed_dim=768, ffn_dim=2048, num_layers=2, num_heads=12)
-    optim = OptimConfig(lr=1.0, warmup_steps=1)
-    assert (optim.betas, optim.eps, optim.weight_decay, optim.clip, optim.min_lr) == (
-        (0.9, 0.98),
-        1e-8,
-        0.05,
-        3.0,
-        1e-6,
-    )
 
 
 def test_a_config_that_was_written_is_read_back_as_it_was():

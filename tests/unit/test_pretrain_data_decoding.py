@@ -12,13 +12,14 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop
 from torchvision.transforms.functional import resized_crop
 
+from models.augment import CROP_RATIO, draw_crop
 from models.config import load_config
 from models.modalities import load_modality
 from models.modalities.image import image_square, read_image
 from models.tokenizer import Tokenizer
 from models.vocabulary import find_vocabulary
 from pretrain.data.config import DecodingConfig
-from pretrain.data.decoding import CROP_RATIO, Decoder, draw_crop
+from pretrain.data.decoding import Decoder
 
 WHOLE = load_config("tiny")
 SHORT_TEXT = {**WHOLE.modalities["text"], "max_positions": 40}  # fewer than a text may have

@@ -1,4 +1,4 @@
-"""Both contrasts are what a spelled-out loop gives, teach nothing to negatives, and are 0 where nothing is asked."""
+"""The denoising losses are what a spelled-out loop gives, teach no teacher, and are 0 where nothing is asked."""
 
 import math
 
@@ -9,17 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from pretrain.losses import (
-    REGRESSIONS,
-    Negatives,
-    align,
-    contrast_units,
-    denoising_loss,
-    multiply,
-    regress_units,
-    widen,
-)
-from pretrain.objective import own_rows
+from pretrain.losses import REGRESSIONS, contrast_units, denoising_loss, regress_units
 
 quick = settings(deadline=None, max_examples=25)
 SCALE, SMOOTHING = 2.5, 0.1
@@ -27,10 +17,6 @@ SCALE, SMOOTHING = 2.5, 0.1
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def unit_rows(rows: int, dim: int = 5, *, seed: int = 0) -> Tensor:
-    return functional.normalize(draw(rows, dim, seed=seed), dim=1)
 
 
 def units_of(seed: int, *, batch: int = 3, tokens: int = 7, dim: int = 5):
@@ -45,43 +31,6 @@ def units_of(seed: int, *, batch: int = 3, tokens: int = 7, dim: int = 5):
 
 def contrast(student: Tensor, teacher: Tensor, masked: Tensor, real: Tensor, *, smoothing: float = SMOOTHING) -> Tensor:
     return contrast_units(student, teacher, masked=masked, real=real, scale=SCALE, label_smoothing=smoothing)
-
-
-def spelled_out_alignment(asking: Tensor, answering: Tensor, *, first_row: int, scale: float) -> float:
-    losses = []
-    for row, vector in enumerate(asking.tolist()):
-        scores = [scale * sum(a * b for a, b in zip(vector, other, strict=True)) for other in answering.tolist()]
-        losses.append(math.log(sum(map(math.exp, scores))) - scores[first_row + row])
-    return sum(losses) / len(losses)
-
-
-@pytest.mark.parametrize("first_row", [0, 4])
-def test_the_aligning_contrast_is_the_mean_of_both_directions_over_the_whole_batch(first_row):
-    whole = {"text": unit_rows(9, seed=1), "image": unit_rows(9, seed=2)}
-    own = {name: value[first_row : first_row + 3] for name, value in whole.items()}
-    found = align(own, Negatives(whole, first_row), scale=torch.tensor(7.0))
-    forth = spelled_out_alignment(own["text"], whole["image"], first_row=first_row, scale=7)
-    back = spelled_out_alignment(own["image"], whole["text"], first_row=first_row, scale=7)
-    assert found.loss.item() == pytest.approx((forth + back) / 2)
-
-
-def test_hits_count_the_rows_that_find_their_partner_among_all():
-    text = torch.eye(4, dtype=torch.float64)
-    image = text[[0, 1, 3, 2]]
-    found = align({"text": text[1:3], "image": image[1:3]}, Negatives({"text": text, "image": image}, 1), scale=SCALE)
-    assert {name: int(value) for name, value in found.hits.items()} == {"text": 1, "image": 1}
-
-
-def test_no_gradient_flows_into_negatives_those_of_the_own_rows_included():
-    vectors = {"text": unit_rows(4, seed=1).requires_grad_(), "image": unit_rows(4, seed=2).requires_grad_()}
-    negatives = own_rows(vectors)
-    assert not any(value.requires_grad for value in negatives.features.values())
-    align(vectors, negatives, scale=SCALE).loss.backward()
-    for name, other in (("text", "image"), ("image", "text")):
-        alone = vectors[name].detach().requires_grad_()
-        logits = SCALE * alone @ vectors[other].detach().t()
-        (functional.cross_entropy(logits, torch.arange(4)) / 2).backward()
-        torch.testing.assert_close(vectors[name].grad, alone.grad)
 
 
 def spelled_out_contrast(
@@ -178,13 +127,3 @@ def test_losses_of_low_precision_are_computed_in_float32(loss):
     same = denoise(student.bfloat16().float(), teacher.bfloat16().float(), masked=masked, real=real)
     assert low.dtype == torch.float32
     assert low.item() == same.item()
-    assert widen(student).dtype == torch.float64
-
-
-def test_scores_keep_their_precision_under_autocast():
-    generator = torch.Generator().manual_seed(0)
-    a, b = (functional.normalize(torch.randn(5, 64, generator=generator), dim=1) for _ in range(2))
-    with torch.autocast("cpu", torch.bfloat16):
-        scores = multiply(a, b)
-    assert scores.dtype == torch.float32
-    assert torch.equal(scores, a @ b.t())

@@ -14,7 +14,7 @@ from models.tokenizer import EOS_ID
 from pretrain.batches import Batcher
 from pretrain.config import StageConfig, load_stage
 from pretrain.data.lane import Sample
-from pretrain.objective import Objective, PairBatch, StepLosses
+from pretrain.objective import Objective, PairBatch, StepLosses, own_rows
 from pretrain.stages import build_objective, freeze
 
 ROWS = 3
@@ -113,6 +113,20 @@ def test_no_term_asks_for_a_fused_teacher_no_fused_pass():
     assert {kind for kind, _ in objective.teach(embedded, objective.encode_alone(embedded))} == {"alone"}
     losses = losses_of(objective, batch)
     assert losses.total.item() == losses.terms["contrast"].item()
+
+
+def test_the_encoders_are_the_models_and_the_decoders():
+    objective, _ = prepare("stage1")
+    assert objective.encoders == [objective.model.encoder, objective.decoder.encoder]
+    alone, _ = prepare("stage1", "objective.terms={}")
+    assert alone.encoders == [alone.model.encoder]
+
+
+def test_in_a_single_process_the_own_rows_without_gradient_are_the_negatives():
+    rows = {"text": torch.ones(3, 2, requires_grad=True)}
+    negatives = own_rows(rows)
+    assert (negatives.first_row, negatives.features["text"].requires_grad) == (0, False)
+    assert torch.equal(negatives.features["text"], rows["text"])
 
 
 @pytest.mark.parametrize(("stored", "scale"), [(math.log(1000), MAX_LOGIT_SCALE), (-1.0, 1.0), (2.0, math.exp(2))])

@@ -8,11 +8,11 @@ import torch
 
 from models.config import load_config
 from models.embedding import find_tokenizer
+from models.optim import build_optimizer, parameter_groups
 from models.tokenizer import EOS_ID
 from pretrain.batches import Batcher
 from pretrain.config import load_stage
 from pretrain.data.lane import Sample
-from pretrain.optim import build_optimizer, parameter_groups
 from pretrain.stages import build_objective, freeze, take_over, trained_names
 
 FIRST, SECOND = load_stage("stage1", "tiny"), load_stage("stage2", "tiny")

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from models.config import load_config
+from models.contrast import align
 from models.embedding import find_tokenizer
+from models.sharding import spread
 from models.tokenizer import EOS_ID
+from models.world import World
 from pretrain.batches import Batcher
 from pretrain.config import StageConfig, load_stage
 from pretrain.data.lane import Sample
-from pretrain.distributed import World, spread
-from pretrain.losses import align
 from pretrain.objective import Objective, PairBatch, own_rows
 from pretrain.stages import build_objective, freeze
 from pretrain.step import Stepper
@@ -35,7 +36,7 @@ def build(config: StageConfig) -> Objective:
         for parameter in objective.model.projections.parameters():
             parameter.mul_(10)
     freeze(objective, config.trained)
-    spread(objective, config.parallel, WORLD)
+    spread(objective, objective.encoders, config=config.parallel, world=WORLD)
     return objective.train()
 
 

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.interval import bootstrap_interval, bootstrap_ratio_of_sums, wilson_interval
+from reports.interval import (
+    bootstrap_interval,
+    bootstrap_ratio_of_sums,
+    measure_share,
+    sum_clusters,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -95,3 +101,40 @@ def test_about_95_of_100_bootstrap_intervals_hold_the_truth() -> None:
         low, high = bootstrap_ratio_of_sums(hits, np.ones_like(hits), seed=trial, num_resamples=300)
         held += low <= 70 <= high
     assert 0.90 <= held / num_trials <= 0.99
+
+
+def test_samples_that_stand_for_themselves_have_wilsons_interval() -> None:
+    hits = np.array([1, 0, 1, 1])
+    alone, named = (
+        measure_share("accuracy", hits, clusters=each, over="clips", seed=0)
+        for each in (None, hits.cumsum() * 5 + [0, 1, 2, 3])
+    )
+    assert alone == named
+    assert (alone.value, alone.n, alone.hits, alone.ci_method) == (75, 4, 3, "wilson")
+    assert (alone.ci_low, alone.ci_high) == wilson_interval(3, 4)
+
+
+def test_clusters_are_drawn_again_together() -> None:
+    hits, clusters = np.array([1, 0, 1, 1, 0]), np.array(["b", "a", "b", "a", "c"])
+    metric = measure_share("accuracy", hits, clusters=clusters, over="clips", seed=3)
+    sums = np.array([[1], [2], [0]]), np.array([[2], [2], [1]])
+    assert (metric.ci_low, metric.ci_high) == bootstrap_ratio_of_sums(*sums, reduce="pooled", seed=3)
+    assert metric.ci_method == "bootstrap over clips, 1000 resamples, seed 3"
+    assert (metric.value, metric.n, metric.hits) == (pytest.approx(60), 5, 3)
+
+
+def test_answers_count_in_part() -> None:
+    metric = measure_share("accuracy", np.array([0.3, 1, 0.2]), over="clips", seed=0)
+    assert metric.hits == pytest.approx(1.5)
+    assert (metric.ci_low, metric.ci_high) == pytest.approx(wilson_interval(1.5, 3))
+
+
+def test_sums_stand_in_the_order_of_the_names() -> None:
+    assert sum_clusters(np.array([1, 2, 4]), np.array([9, -3, 9])).tolist() == [[2], [5]]
+
+
+def test_no_sample_and_other_shapes_have_no_share() -> None:
+    with pytest.raises(ValueError, match=r"accuracy of samples \(0,\): expected \(samples,\), one or more"):
+        measure_share("accuracy", np.array([]), over="clips", seed=0)
+    with pytest.raises(ValueError, match=r"values \(2,\) and clusters \(3,\)"):
+        measure_share("accuracy", np.ones(2), clusters=np.zeros(3), over="clips", seed=0)

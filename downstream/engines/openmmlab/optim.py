@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+import models.optim
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.settings import TrainingSettings
 
@@ -14,24 +15,18 @@ prepare()
 
 from mmengine.optim import LinearLR, PolyLR  # noqa: E402
 
-_FIRST_LAYER = re.compile(
-    r"backbone\.model\.adapters\.image\.(?!bias\.)"
-    r"|decode_head\.(mask_embed|cls_embed|level_embed|query_embed|query_feat)\."
-)
-_ENCODER_LAYER = re.compile(r"backbone\.model\.(?:encoder\.layers|adapters\.image\.bias\.tables)\.(\d+)")
+_FIRST_LAYER = re.compile(r"decode_head\.(mask_embed|cls_embed|level_embed|query_embed|query_feat)\.")
 
 
 def layer_of(name: str, num_layers: int) -> int:
-    """Number a parameter for the layer-wise decay: 0 to `num_layers + 1`.
+    """Number a parameter for the layer-wise decay: the backbone's as everywhere, the head's queries like adapters.
 
     Source: reference one_peace_vision/seg/optimizer/onepeace_layer_decay_optimizer_constructor.py, where each layer
     owns its relative table.
     """
     if _FIRST_LAYER.match(name):
         return 0
-    if match := _ENCODER_LAYER.match(name):
-        return int(match[1]) + 1
-    return num_layers + 1
+    return models.optim.layer_of(name.removeprefix("backbone."), num_layers)
 
 
 def parameter_groups(model: nn.Module, *, num_layers: int, settings: TrainingSettings) -> list[dict[str, Any]]:

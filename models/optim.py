@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from pretrain.config import OptimConfig
+from models.training import OptimConfig
 
 DecayMode = Literal["ours", "reference"]
 """Which parameters decay: as the published list means it, or as it is written."""
