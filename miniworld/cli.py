@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from miniworld.benchmarks import WRITERS
 from miniworld.layouts import scene_seed, write_ade20k
 from miniworld.pretraining import write_pair_tables, write_pairs
 from miniworld.preview import draw_preview
@@ -38,6 +39,7 @@ LAYOUTS: Final = {
         {"pictures": 16_000, "sounds": 4_000, "held_out": 500, "clips": 15, "side": 72, "shard": 768, "workers": 2},
     ),
     "pair-tables": Layout(write_pair_tables, {"pictures": 600, "sounds": 200, "side": 72}),
+    **{name: Layout(write, {"scale": 1.0}) for name, write in WRITERS.items()},
 }
 PARAMETERS: Final = {
     "training": "num_training",
@@ -49,6 +51,7 @@ PARAMETERS: Final = {
     "side": "side_px",
     "shard": "samples_per_shard",
     "workers": "num_workers",
+    "scale": "scale",
 }
 
 
@@ -76,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="run.py",
-        description="Write the miniworld from a seed: scenes with labels, or pictures and sounds with sentences.",
+        description="Write the miniworld from a seed: scenes with labels, pictures and sounds with sentences, or small "
+        "benchmarks in the layouts of the real ones.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder that receives the data set's own folder")
     parser.add_argument("--layout", choices=sorted(LAYOUTS), default="ade20k", help="default: %(default)s")
@@ -101,6 +105,8 @@ def _add_layout_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--clips", type=int, metavar="N", help="held-out sounds a class, default: 15")
     pairs.add_argument("--shard", type=int, metavar="N", help="samples a shard, default: 768")
     pairs.add_argument("--workers", type=int, metavar="N", help="processes, default: 2")
+    benchmarks = parser.add_argument_group(f"for --layout {', '.join(WRITERS)}")
+    benchmarks.add_argument("--scale", type=float, metavar="X", help="multiplies every count, default: 1.0")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -24,28 +24,27 @@ bytes as plain files: `images/`, `audio/`, `pictures.tsv`, `sounds.tsv` and `dat
 Paths in tables are relative to the folder that the table stands in.
 """
 
-import csv
-import io
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from miniworld.esc50 import ESC50_COLUMNS, NUM_FOLDS, list_clip, name_clip
 from miniworld.samples import PictureSample, SoundSample, encode_sound, make_picture, make_sound
 from miniworld.scene import check_seed, check_size
 from miniworld.shards import Kind, make_shards, plan_shards
 from miniworld.sound import SOUNDS
+from miniworld.tables import (
+    PICTURE_COLUMNS,
+    SOUND_COLUMNS,
+    Files,
+    format_csv,
+    format_duration,
+    format_json,
+    format_table,
+)
 from miniworld.tree import write_tree
 
 PAIRS_VERSION: Final = 3  # goes up with every change that moves a byte of these layouts
-
-NUM_FOLDS: Final = 5  # of ESC-50
-ESC50_COLUMNS: Final = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
-# Those of this world's classes that belong to ESC-10 (ESC-50, meta/esc50.csv).
-ESC10_NAMES: Final = frozenset({"clock_tick", "dog", "rain", "sea_waves"})
-FIRST_SOURCE: Final = 100_000  # ESC-50 names clips by the number of the recording they were cut from
-
-Files = Iterator[tuple[str, bytes]]
 
 
 def write_pairs(
@@ -100,7 +99,7 @@ def write_pairs(
 
     def make_files() -> Files:
         yield from make_shards(shards, num_workers=num_workers)
-        yield "sizes.json", _dump({shard.name: shard.num_samples for shard in shards})
+        yield "sizes.json", format_json({shard.name: shard.num_samples for shard in shards})
         pictures = (make_picture(seed, index, side_px=side_px, is_test=True) for index in range(num_held_out))
         sounds = (make_sound(seed, index, is_test=True) for index in range(clips_per_class * len(SOUNDS)))
         for name, content in (*_make_held_out_pictures(pictures), *_make_held_out_sounds(sounds)):
@@ -134,8 +133,8 @@ def write_pair_tables(
         rows = []
         for sound in (make_sound(seed, index) for index in range(num_sounds)):
             yield f"audio/{sound.key}.flac", encode_sound(sound.samples, "FLAC")
-            rows.append((sound.key, f"audio/{sound.key}.flac", sound.caption, f"{sound.duration_s:.3f}"))
-        yield "sounds.tsv", _write_table(("uniq_id", "audio", "text", "duration"), rows)
+            rows.append((sound.key, f"audio/{sound.key}.flac", sound.caption, format_duration(sound.duration_s)))
+        yield "sounds.tsv", format_table(SOUND_COLUMNS, rows)
 
     recipe = _make_recipe("pair-tables", seed, counts=counts, side_px=side_px)
     return write_tree(root / "miniworld-pair-tables", recipe, files=make_files())
@@ -170,14 +169,14 @@ def _make_pictures(pictures: Iterable[PictureSample], *, split: str) -> Files:
         images.append(_make_karpathy_image(picture, split, imgid=imgid, first_sentid=num_sentences))
         rows.append((picture.key, f"images/{picture.key}.jpg", picture.captions[0]))
         num_sentences += len(picture.captions)
-    yield "dataset_miniworld.json", _dump({"images": images, "dataset": "miniworld"})
-    yield "pictures.tsv", _write_table(("image_id", "image", "caption"), rows)
+    yield "dataset_miniworld.json", format_json({"images": images, "dataset": "miniworld"})
+    yield "pictures.tsv", format_table(PICTURE_COLUMNS, rows)
 
 
 def _make_held_out_pictures(pictures: Iterable[PictureSample]) -> Files:
     held = list(pictures)
     yield from _make_pictures(held, split="test")
-    yield "pictures_captions.json", _dump({picture.key: list(picture.captions) for picture in held})
+    yield "pictures_captions.json", format_json({picture.key: list(picture.captions) for picture in held})
 
 
 def _make_karpathy_image(picture: PictureSample, split: str, *, imgid: int, first_sentid: int) -> dict[str, Any]:
@@ -199,31 +198,12 @@ def _make_held_out_sounds(sounds: Iterable[SoundSample]) -> Files:
     """Make sound files with ESC-50's list and the authors' table; a class's clips go round the folds."""
     listing, rows, captions = [], [], {}
     for index, sound in enumerate(sounds):
-        turn, target = divmod(index, len(SOUNDS))
-        fold, source = 1 + turn % NUM_FOLDS, FIRST_SOURCE + index
-        stem = f"{fold}-{source}-A-{target}"
-        yield f"audio/{stem}.wav", encode_sound(sound.samples, "WAV")
-        name = sound.sound.name
-        listing.append((f"{stem}.wav", fold, target, name, name in ESC10_NAMES, source, "A"))
-        rows.append((stem, f"audio/{stem}.wav", sound.caption, f"{sound.duration_s:.3f}"))
-        captions[stem] = [sound.caption]
-    yield "meta/esc50.csv", _write_csv(ESC50_COLUMNS, sorted(listing))
-    yield "sounds.tsv", _write_table(("uniq_id", "audio", "text", "duration"), sorted(rows))
-    yield "sounds_captions.json", _dump(dict(sorted(captions.items())))
-    yield "sound_concepts.json", _dump({sound.name: sound.concept for sound in SOUNDS})
-
-
-def _write_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
-    return "".join("\t".join(row) + "\n" for row in (header, *rows)).encode()
-
-
-def _write_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _dump(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=1) + "\n").encode()
+        clip = name_clip(index)
+        yield f"audio/{clip.stem}.wav", encode_sound(sound.samples, "WAV")
+        listing.append(list_clip(clip))
+        rows.append((clip.stem, f"audio/{clip.stem}.wav", sound.caption, format_duration(sound.duration_s)))
+        captions[clip.stem] = [sound.caption]
+    yield "meta/esc50.csv", format_csv(ESC50_COLUMNS, sorted(listing))
+    yield "sounds.tsv", format_table(SOUND_COLUMNS, sorted(rows))
+    yield "sounds_captions.json", format_json(dict(sorted(captions.items())))
+    yield "sound_concepts.json", format_json({sound.name: sound.concept for sound in SOUNDS})

@@ -5,7 +5,7 @@ what it does, and sometimes how often or where.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -70,6 +70,7 @@ SOUND_FRAMES: Final = (
     "here {noun} {verb}",
 )
 PLACE_SHARE: Final = 0.3
+TRIES_FOR_OTHER_WORDS: Final = 200
 COUNT_SHARE: Final = 0.6  # how often it is said how many events there are, where they can be counted
 
 
@@ -123,12 +124,27 @@ def describe_sound(name: str, rng: np.random.Generator, *, num_events: int | Non
     saying = SAYINGS[find_sound(name).name]
     noun, gerund = _pick(rng, saying.nouns), _pick(rng, saying.gerunds)
     if saying.is_counted and num_events is not None and rng.random() < COUNT_SHARE:
-        said = f"{noun} {saying.verbs[0]} {_say_how_often(num_events)}"
+        said = f"{noun} {saying.verbs[0]} {say_how_often(num_events)}"
     else:
         said = _pick(rng, SOUND_FRAMES).format(noun=noun, verb=_pick(rng, saying.verbs), gerund=gerund)
     # Two words alone say too little to train on.
     is_placed = rng.random() < PLACE_SHARE or len(said.split()) < 3
     return f"{said} {_pick(rng, saying.places)}" if is_placed else said
+
+
+def say_differently(say: Callable[[], str], num_sentences: int) -> tuple[str, ...]:
+    """Say the same thing so often, in different words as far as `say` has any."""
+    said = dict.fromkeys(say() for _ in range(num_sentences))
+    for _ in range(TRIES_FOR_OTHER_WORDS):
+        if len(said) == num_sentences:
+            break
+        said[say()] = None
+    return tuple(itertools.islice(itertools.cycle(said), num_sentences))
+
+
+def begin_sentence(said: str) -> str:
+    """Write the first letter large, as those who wrote the sentences of most data sets did."""
+    return said[:1].upper() + said[1:]
 
 
 def name_group(name: str, colour: str, *, count: int = 1) -> str:
@@ -142,6 +158,17 @@ def name_group(name: str, colour: str, *, count: int = 1) -> str:
     if count == 1:
         return f"{'an' if colour[0] in 'aeiou' else 'a'} {colour} {name}"
     return f"{NUMBER_WORDS[count]} {colour} {PLURALS.get(name, name + 's')}"
+
+
+def say_how_often(count: int) -> str:
+    """Say a number of events: "once", "twice", "three times".
+
+    Raises:
+        ValueError: there is no word for the number.
+    """
+    if not 1 <= count < len(NUMBER_WORDS):
+        raise ValueError(f"no word for {count} times; expected 1 to {len(NUMBER_WORDS) - 1}")
+    return ("once", "twice")[count - 1] if count < 3 else f"{NUMBER_WORDS[count]} times"
 
 
 def pick_main_things(scene: Scene) -> tuple[Thing, ...]:
@@ -207,12 +234,6 @@ def _find_grounds(scene: Scene, walkers: Sequence[_Group]) -> list[str]:
     unfit = {name for group in walkers for name in UNFIT_GROUNDS.get(group.zone, ())}
     shares = {name: float((scene.label == find_concept(name).ade20k_number).mean()) for name in GROUNDS}
     return [name for name, share in shares.items() if share >= SMALLEST_GROUND and name not in unfit]
-
-
-def _say_how_often(count: int) -> str:
-    if not 1 <= count < len(NUMBER_WORDS):
-        raise ValueError(f"no word for {count} times; expected 1 to {len(NUMBER_WORDS) - 1}")
-    return ("once", "twice")[count - 1] if count < 3 else f"{NUMBER_WORDS[count]} times"
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:

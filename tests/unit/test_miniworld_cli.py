@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from miniworld.benchmarks import WRITERS
 from miniworld.cli import LAYOUTS, main
 
 RUN_FILE = Path(__file__).resolve().parents[2] / "miniworld" / "run.py"
@@ -129,9 +130,28 @@ def test_pairs_are_written_as_plain_files(tmp_path: Path, capsys: pytest.Capture
     assert len(list((tmp_path / "miniworld-pair-tables" / "images").iterdir())) == 2
 
 
+@pytest.mark.parametrize("layout", ["coco", "flickr30k", "audiocaps"])
+def test_a_benchmark_is_written_at_any_scale(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path), "--layout", layout, "--scale", "0.01", "--seed", "2"]) == 0
+    written = WRITERS[layout](tmp_path, scale=0.01, seed=2)
+    assert capsys.readouterr().out == f"{written}\n"
+
+
+def test_every_benchmark_is_a_layout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(WRITERS) <= set(LAYOUTS)
+    assert main(["out", "--layout", "avqa", "--scale", "0"]) == 2
+    assert "scale is 0.0; expected a number above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("layout", "option", "value"),
-    [("pairs", "--training", "4"), ("ade20k", "--sounds", "4"), ("pairs", "--size", "64x64")],
+    [
+        ("pairs", "--training", "4"),
+        ("ade20k", "--sounds", "4"),
+        ("pairs", "--size", "64x64"),
+        ("pairs", "--scale", "0.5"),
+        ("esc50", "--clips", "5"),
+    ],
 )
 def test_an_option_of_another_layout_is_refused_and_not_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str, option: str, value: str
@@ -147,7 +167,7 @@ def test_help_names_the_numbers_that_are_taken_if_none_is_given(capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    for option, metavar in (("training", "N"), ("pictures", "N"), ("held-out", "N"), ("side", "PX")):
+    for option, metavar in (("training", "N"), ("pictures", "N"), ("held-out", "N"), ("side", "PX"), ("scale", "X")):
         line = next(line for line in said.splitlines() if line.strip().startswith(f"--{option} {metavar} "))
         defaults = [layout.defaults.get(option.replace("-", "_")) for layout in LAYOUTS.values()]
         assert all(str(default) in line for default in defaults if default is not None)
