@@ -69,6 +69,13 @@ def digest(values: object) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
+def digest_sources(*places: str) -> str:
+    """Give the SHA-256 of the Python sources and configs below folders of the project: another one, other numbers."""
+    files = (path for place in places for kind in ("*.py", "*.yaml") for path in (ROOT / place).rglob(kind))
+    listed = {path.relative_to(ROOT).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return digest(listed)
+
+
 def peak_memory_gib() -> float:
     """Give this process's largest resident size so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -97,6 +97,7 @@ class DataInfo(_Frozen):
         n: samples seen.
         n_expected: samples that the split has as published; None where nobody says.
         ids_sha256: of the sample ids in order.
+        differences: sentences on what differs from the data set as published; any makes a number not comparable.
     """
 
     name: Text
@@ -106,6 +107,7 @@ class DataInfo(_Frozen):
     n: Count
     n_expected: Count | None
     ids_sha256: str
+    differences: tuple[str, ...] = ()
 
     @property
     def is_complete(self) -> bool:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ STYLES: tuple[Style, ...] = ("text", "markdown", "csv")
 MAX_WIDTH = 100
 GAP_WIDTH = 2
 DASH = "\N{EM DASH}"
-NUMBER_COLUMNS = frozenset({"n", "paper", "gap"})
+NUMBER_COLUMNS = frozenset({"n", "paper", "accepted", "gap", "tolerance"})
 WRAPPED_COLUMNS = frozenset({"task", "split", "metric", "size", "verdict"})
 MIN_WRAPPED = 6
 
@@ -71,7 +72,7 @@ def render_table(records: Iterable[Record], *, style: Style = "text") -> str:
     if style == "csv":
         return _render_csv(rows)
     if style == "markdown":
-        return _render_markdown([_markdown_cells(row) for row in rows], header=list(_MARKDOWN_HEADER))
+        return render_markdown([_markdown_cells(row) for row in rows], header=list(_MARKDOWN_HEADER))
     if style == "text":
         return render_text([_text_cells(row) for row in rows], header=list(_TEXT_HEADER))
     raise ValueError(f"unknown style {style!r}, expected one of {', '.join(STYLES)}.")
@@ -92,6 +93,13 @@ def render_text(
     rule = ["-" * width for width in widths]
     lines = [line for row in (table[0], rule, *table[1:]) for line in _text_lines(row, widths=widths, header=header)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def render_markdown(cells: Sequence[Sequence[str]], *, header: Sequence[str]) -> str:
+    """Set cells under their header as a Markdown table, one line a row."""
+    rule = ["---:" if name in NUMBER_COLUMNS else "---" for name in header]
+    lines = [header, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 _TEXT_HEADER = ("task", "split", "metric", "ours [95 %]", "n", "paper", "gap", "size", "verdict")
@@ -175,6 +183,12 @@ def _two_digits(value: float) -> str:
     return f"{value:.2f}" if math.isfinite(value) else str(value)
 
 
+def _short(metric: str) -> str:
+    """Say recall as people do: "R@1 image to text"."""
+    found = re.fullmatch(r"recall_at_(\d+)_(.+)", metric)
+    return metric if found is None else f"R@{found[1]} {found[2].replace('_', ' ')}"
+
+
 def _verdict(row: Row) -> str:
     if row.verdict is None:
         return "no published number"
@@ -187,19 +201,13 @@ def _standing(row: Row) -> tuple[str, str, str]:
 
 
 def _text_cells(row: Row) -> list[str]:
-    metric = f"{row.metric} {row.variant}".rstrip()
+    metric = f"{_short(row.metric)} {row.variant}".rstrip()
     return [row.task, row.split, metric, _ours(row), *_standing(row), row.model_size, _verdict(row)]
 
 
 def _markdown_cells(row: Row) -> list[str]:
     last = [row.profile, row.model_size, row.setting, _verdict(row)]
     return [row.task, row.split, row.protocol, row.metric, _ours(row), *_standing(row), *last]
-
-
-def _render_markdown(cells: Sequence[Sequence[str]], *, header: Sequence[str]) -> str:
-    rule = ["---:" if name in NUMBER_COLUMNS else "---" for name in header]
-    lines = [header, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _render_csv(rows: Sequence[Row]) -> str:

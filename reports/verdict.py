@@ -5,14 +5,18 @@ data the gap must stay within the larger of half the printed digit and 0.1 point
 Retrained weights are judged on one side: the number is `within sampling error` when its 95 % interval reaches the
 published one or lies on the better side of it. A number that is not finite is `off`, whatever it would have been
 compared by; nothing matches it.
+
+An accepted number is ours of an earlier commit: over the same samples and with the same seed it must be met within its
+own tolerance, on the better side too, or be accepted anew.
 """
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from reports.accepted import Accepted, AcceptedMetric
 from reports.record import Comparison, MetricValue, Profile, Record, Verdict
-from reports.target import Target
+from reports.target import Direction, Target
 
 __all__ = [
     "Measured",
@@ -46,6 +50,8 @@ class Measured:
     setting: str
     protocol: str
     metric: MetricValue
+    differences: tuple[str, ...] = ()
+    """In the data, from what is published."""
 
 
 def measured_of(record: Record, metric: MetricValue) -> Measured:
@@ -60,6 +66,7 @@ def measured_of(record: Record, metric: MetricValue) -> Measured:
         setting=record.setting,
         protocol=record.protocol,
         metric=metric,
+        differences=record.data.differences,
     )
 
 
@@ -138,18 +145,17 @@ def select_targets(record: Record, targets: Iterable[Target]) -> tuple[tuple[Met
     return tuple(pairs)
 
 
-def compare_with_accepted(record: Record, baseline: Record, *, tolerance: float = 0.0) -> tuple[Comparison, ...]:
-    """Hold every metric of the last accepted record against the same metric of this one.
+def compare_with_accepted(record: Record, baseline: Accepted) -> tuple[Comparison, ...]:
+    """Hold every accepted number against the same metric of this record, each within its own tolerance.
 
     Args:
         record: ours, now.
-        baseline: the accepted one.
-        tolerance: points that the number may move; 0 asks for the same digits.
+        baseline: what was accepted. Other weights do not stand in the way of a comparison: they are what may have
+            moved a number, and the reason says so.
     """
     difference = _baseline_difference(record, baseline)
     return tuple(
-        _compare_accepted(record, accepted, difference=difference, tolerance=tolerance, run_id=baseline.run_id)
-        for accepted in baseline.metrics
+        _compare_accepted(record, accepted, difference=difference, baseline=baseline) for accepted in baseline.metrics
     )
 
 
@@ -177,6 +183,7 @@ def _differences(measured: Measured, target: Target, *, full_data: bool) -> Iter
     if measured.profile != "paper":
         yield f"profile {measured.profile!r} is not the paper's"
     yield from _protocol_differences(measured, target)
+    yield from measured.differences
     n, expected = measured.metric.n, target.num_samples
     if n is None:
         yield "nobody says over how many samples ours is"
@@ -210,7 +217,7 @@ def _distance(measured: Measured, target: Target) -> tuple[int, bool]:
 def _judge_same_weights(metric: MetricValue, target: Target) -> tuple[Verdict, str]:
     tolerance = max(target.half_digit, TOLERANCE)
     gap = metric.value - target.value
-    side = _side(gap, target)
+    side = _side(gap, target.direction, than="published")
     if abs(gap) <= tolerance + SLACK:
         return Verdict.MATCH, f"{side}, within the tolerance of {tolerance:g} points"
     return Verdict.OFF, f"{side}, beyond the tolerance of {tolerance:g} points for the same weights on the same data"
@@ -220,7 +227,8 @@ def _judge_retrained(metric: MetricValue, target: Target) -> tuple[Verdict, str]
     low, high = metric.ci_low, metric.ci_high
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Verdict.NOT_COMPARABLE, "weights trained again, and ours has no sampling interval"
-    side, interval = _side(metric.value - target.value, target), f"the interval {low:.2f} to {high:.2f}"
+    side = _side(metric.value - target.value, target.direction, than="published")
+    interval = f"the interval {low:.2f} to {high:.2f}"
     reaches = high >= target.value - SLACK if target.direction == "higher" else low <= target.value + SLACK
     if not reaches:
         return Verdict.OFF, f"{side}, and {interval} does not reach the published {target.printed}"
@@ -229,41 +237,51 @@ def _judge_retrained(metric: MetricValue, target: Target) -> tuple[Verdict, str]
     return Verdict.WITHIN_SAMPLING_ERROR, f"{side}, and {interval} lies wholly on the better side"
 
 
-def _side(gap: float, target: Target) -> str:
+def _side(gap: float, direction: Direction, *, than: str) -> str:
     if gap == 0:
-        return "equal to the published number"
-    better = gap > 0 if target.direction == "higher" else gap < 0
-    return f"{abs(gap):.3g} points {'better' if better else 'worse'} than published"
+        return f"equal to the {than} number"
+    better = gap > 0 if direction == "higher" else gap < 0
+    return f"{abs(gap):.3g} points {'better' if better else 'worse'} than {than}"
 
 
-def _baseline_difference(record: Record, baseline: Record) -> str | None:
-    fields = ("task", "dataset", "split", "profile", "model_size", "setting", "protocol", "protocol_sha256")
+def _baseline_difference(record: Record, baseline: Accepted) -> str | None:
+    fields = ("task", "dataset", "split", "profile", "model_size", "setting", "protocol", "protocol_sha256", "seed")
     pairs = [(name, getattr(record, name), getattr(baseline, name)) for name in fields]
     pairs += [
-        (f"data {name}", getattr(record.data, name), getattr(baseline.data, name)) for name in ("n", "ids_sha256")
+        (f"data {name}", getattr(record.data, name), getattr(baseline.data, name))
+        for name in ("version", "n", "ids_sha256")
     ]
     return next((f"{name} {ours!r} against {theirs!r}" for name, ours, theirs in pairs if ours != theirs), None)
 
 
+def _metric_difference(ours: MetricValue | None, accepted: AcceptedMetric) -> str | None:
+    if ours is None:
+        return f"this record has no metric {accepted.name!r}"
+    pairs = [(name, getattr(ours, name), getattr(accepted, name)) for name in ("unit", "direction", "n")]
+    return next((f"{name} {new!r} against {old!r}" for name, new, old in pairs if new != old), None)
+
+
 def _compare_accepted(
-    record: Record, accepted: MetricValue, *, difference: str | None, tolerance: float, run_id: str
+    record: Record, accepted: AcceptedMetric, *, difference: str | None, baseline: Accepted
 ) -> Comparison:
     ours = record.find_metric(accepted.name)
+    difference = difference or _metric_difference(ours, accepted)
     gap: float | None = None
     if difference is not None or ours is None:
-        verdict, reason = Verdict.NOT_COMPARABLE, difference or f"this record has no metric {accepted.name!r}"
-    elif not (math.isfinite(ours.value) and math.isfinite(accepted.value)):
-        verdict, reason = Verdict.OFF, f"ours is {ours.value}, accepted is {accepted.value}: no number to compare"
+        verdict, reason = Verdict.NOT_COMPARABLE, difference or ""
+    elif not math.isfinite(ours.value):
+        verdict, reason = Verdict.OFF, f"ours is {ours.value}, which is no number and matches none"
     else:
         gap = ours.value - accepted.value
-        verdict = Verdict.MATCH if abs(gap) <= tolerance else Verdict.OFF
-        reason = f"{gap:+.6g} points from the accepted number, tolerance {tolerance:g}"
+        verdict, reason = _judge_accepted(gap, accepted)
+        if verdict is Verdict.OFF and record.checkpoint.sha256 != baseline.checkpoint_sha256:
+            reason += f", with other weights ({record.checkpoint.name} against {baseline.checkpoint_name})"
     return Comparison(
-        target_id=run_id,
+        target_id=baseline.run_id,
         metric=accepted.name,
         published=accepted.value,
         printed=f"{accepted.value:.2f}",
-        source="the last accepted record",
+        source=f"accepted {baseline.accepted_at[:10]} at commit {baseline.commit[:7]}: {baseline.reason}",
         gap=gap,
         verdict=verdict,
         reason=reason,
@@ -271,3 +289,13 @@ def _compare_accepted(
         profile=record.profile,
         direction=accepted.direction,
     )
+
+
+def _judge_accepted(gap: float, accepted: AcceptedMetric) -> tuple[Verdict, str]:
+    side, tolerance = (
+        _side(gap, accepted.direction, than="accepted"),
+        f"the tolerance of {accepted.tolerance:.3g} points",
+    )
+    if abs(gap) <= accepted.tolerance:
+        return Verdict.MATCH, f"{side}, within {tolerance}"
+    return Verdict.OFF, f"{side}, beyond {tolerance}"

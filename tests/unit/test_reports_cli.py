@@ -91,7 +91,17 @@ def test_a_broken_record_exits_2_and_shows_its_traceback_on_request(
         main(["--traceback", "table", "--records", str(tmp_path)])
 
 
-@pytest.mark.parametrize("args", [[], ["tabel"], ["table", "--format", "xml"], ["table", "--all", "--latest"]])
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["tabel"],
+        ["table", "--format", "xml"],
+        ["table", "--all", "--latest"],
+        ["accept"],  # no reason
+        ["check", "--against", "theirs"],
+    ],
+)
 def test_a_usage_error_exits_2(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(args)
@@ -121,3 +131,94 @@ def test_every_bad_config_is_named_and_none_at_all_exits_4(tmp_path: Path, capsy
         (tmp_path / f"{name}.yaml").write_text(TARGETS, encoding="utf-8")
     assert main(["targets", "--configs", str(tmp_path)]) == 2
     assert "'V7' stands twice" in capsys.readouterr().err
+
+
+def _runs(folder: Path, **values: float) -> Path:
+    """Write one run a task, each with the number of its name."""
+    for task, value in values.items():
+        metrics = (MetricValue(name="miou", value=value, n=8),)
+        write_record(_record(run_id=task, task=task, metrics=metrics), folder / task)
+    return folder
+
+
+@pytest.fixture
+def accepted(tmp_path: Path) -> Path:
+    """Where two tasks' numbers were accepted."""
+    runs = _runs(tmp_path / "first", ade20k=12.5, esc50=80.0)
+    places = ["--records", str(runs), "--accepted", str(tmp_path / "accepted")]
+    assert main(["accept", *places, "--reason", "first numbers"]) == 0
+    return tmp_path / "accepted"
+
+
+def test_the_newest_of_each_result_is_accepted_and_says_what_moved(
+    accepted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["ade20k-mini-mini-fine-tuned-val-ss.json", "esc50-mini-mini-fine-tuned-val-ss.json"]
+    assert sorted(path.name for path in accepted.iterdir()) == names
+    capsys.readouterr()
+    runs = _runs(tmp_path / "second", ade20k=13.0, esc50=80.0)
+    run = [str(runs / "ade20k"), str(runs / "esc50" / "record.json")]
+    assert main(["accept", *run, "--accepted", str(accepted), "--reason", "longer training"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ade20k-mini-mini-fine-tuned-val-ss: accepted",
+        "  ade20k val miou ss 12.50 -> 13.00, +0.50, tolerance 0.05",
+        "esc50-mini-mini-fine-tuned-val-ss: as before, left alone",
+        "  esc50 val miou ss 80.00, as before, tolerance 0.05",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["{runs}/none", "--reason", "x"], 4, "no record at"),
+        (["--records", "{runs}/none", "--reason", "x"], 4, "no folder"),
+        (["{runs}/ade20k", "--reason", " "], 2, "no reason"),
+        (["{runs}/ade20k", "--records", "{runs}", "--reason", "x"], 2, "expected one of them"),
+        (["{runs}/ade20k", "{runs}/ade20k", "--reason", "x"], 2, "Name one of them"),
+    ],
+)
+def test_an_acceptance_that_cannot_be_is_one_line(
+    args: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = _runs(tmp_path / "runs", ade20k=12.5)
+    filled = [arg.format(runs=runs) for arg in args]
+    assert main(["accept", *filled, "--accepted", str(tmp_path / "accepted")]) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "accepted").exists()
+
+
+@pytest.mark.parametrize(("value", "code", "failures"), [(12.5, 0, 0), (12.46, 0, 0), (12.0, 1, 1), (13.0, 0, 0)])
+def test_a_check_exits_1_on_a_regression_alone_and_writes_its_xml(
+    value: float, code: int, failures: int, accepted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    runs = _runs(tmp_path / "second", ade20k=value, esc50=80.0)
+    xml = tmp_path / "junit.xml"
+    args = ["check", "--records", str(runs), "--accepted", str(accepted), "--junit", str(xml)]
+    assert main(args) == code
+    assert xml.read_text(encoding="utf-8").count("<failure") == failures
+    assert main([*args[:5], "--against", "paper"]) == 0  # of mini runs nothing is asked
+
+
+def test_a_job_of_github_gets_annotations_and_a_page(
+    accepted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = _runs(tmp_path / "second", ade20k=12.0, esc50=80.0)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "page.md"))
+    capsys.readouterr()
+    assert main(["check", "--records", str(runs), "--accepted", str(accepted)]) == 1
+    assert capsys.readouterr().out.count("::error title=") == 1
+    assert "1 match, 1 regression" in (tmp_path / "page.md").read_text(encoding="utf-8")
+
+
+def test_a_broken_accepted_result_or_an_unwritable_file_exits_2(
+    accepted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["check", "--records", str(tmp_path / "first"), "--accepted", str(accepted)]
+    assert main([*args, "--junit", str(tmp_path)]) == 2
+    (accepted / "x.json").write_text("{}", encoding="utf-8")
+    assert main(args) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: x.json: accepted result of schema version None")

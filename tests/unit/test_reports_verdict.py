@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from reports.acceptance import make_accepted
+from reports.accepted import Accepted
 from reports.record import CheckpointInfo, Comparison, DataInfo, MetricValue, Record, Verdict
 from reports.target import Target
 from reports.verdict import Measured, compare, compare_record, compare_with_accepted, exit_code, worst
@@ -193,6 +195,12 @@ def test_missing_samples_are_read_off_the_record() -> None:
     assert record.comparisons[0].verdict is NOT
 
 
+def _accepted(tolerance: float | None = 0.0, **changes: Any) -> Accepted:
+    return make_accepted(
+        _record(**changes), reason="first", accepted_at="2024-02-01T12:00:00+00:00", tolerance=tolerance
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "tolerance", "verdict", "code"),
     [
@@ -200,15 +208,31 @@ def test_missing_samples_are_read_off_the_record() -> None:
         (61.97 + 1e-13, 0.0, OFF, 0),  # an improvement is said, and is no failure
         (61.96, 0.0, OFF, 1),
         (61.96, 0.02, MATCH, 0),
+        (61.93, None, MATCH, 0),  # 0.05 where nobody says
+        (61.91, None, OFF, 1),
         (math.nan, 0.0, OFF, 1),
+        (math.nan, 100.0, OFF, 1),
     ],
 )
-def test_the_accepted_number_holds_to_the_last_digit(
-    value: float, tolerance: float, verdict: Verdict, code: int
+def test_the_accepted_number_holds_within_its_own_tolerance(
+    value: float, tolerance: float | None, verdict: Verdict, code: int
 ) -> None:
-    comparisons = compare_with_accepted(_record(metrics=(_metric(value),)), _record(), tolerance=tolerance)
+    comparisons = compare_with_accepted(_record(metrics=(_metric(value),)), _accepted(tolerance))
     assert [c.verdict for c in comparisons] == [verdict]
     assert exit_code(comparisons) == code
+    assert (comparisons[0].gap is None) == math.isnan(value)
+
+
+def test_off_the_accepted_number_is_told_with_its_side_and_what_was_accepted() -> None:
+    weights = _record().checkpoint.model_copy(update={"sha256": "beef", "name": "other.pth"})
+    moved = compare_with_accepted(_record(metrics=(_metric(60.97),), checkpoint=weights), _accepted())[0]
+    assert moved.reason == (
+        "1 points worse than accepted, beyond the tolerance of 0 points, with other weights "
+        "(other.pth against one-peace-ade20k.pth)"
+    )
+    assert moved.source == "accepted 2024-02-01 at commit 0123456: first"
+    same = compare_with_accepted(_record(checkpoint=weights), _accepted())[0]
+    assert same.reason == "equal to the accepted number, within the tolerance of 0 points"
 
 
 @pytest.mark.parametrize(
@@ -216,14 +240,19 @@ def test_the_accepted_number_holds_to_the_last_digit(
     [
         ({"protocol_sha256": "cd"}, "protocol_sha256 'cd' against 'ab'"),
         ({"profile": "mini"}, "profile"),
+        ({"seed": 1}, "seed 1 against 0"),
         ({"metrics": ()}, "no metric 'miou'"),
+        ({"metrics": (_metric(61.97, n=1900),)}, "n 1900 against 2000"),
+        ({"metrics": (_metric(61.97, direction="lower"),)}, "direction 'lower' against 'higher'"),
+        ({"metrics": (_metric(0.6197, unit="fraction"),)}, "unit 'fraction' against '%'"),
         ({"data": _record().data.model_copy(update={"n": 1900})}, "data n 1900 against 2000"),
         ({"data": _record().data.model_copy(update={"ids_sha256": "ff"})}, "data ids_sha256"),
+        ({"data": _record().data.model_copy(update={"version": "2021"})}, "data version"),
     ],
-    ids=["protocol", "profile", "metric", "count", "samples"],
+    ids=["protocol", "profile", "seed", "metric", "metric n", "direction", "unit", "count", "samples", "version"],
 )
 def test_another_run_than_the_accepted_one_exits_3(changes: dict[str, Any], said: str) -> None:
-    comparisons = compare_with_accepted(_record(**changes), _record())
+    comparisons = compare_with_accepted(_record(**changes), _accepted())
     assert [c.verdict for c in comparisons] == [NOT]
     assert said in comparisons[0].reason
     assert exit_code(comparisons) == 3
