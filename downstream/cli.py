@@ -9,13 +9,14 @@ import shlex
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from downstream.config import TaskConfig, list_tasks, load_task_config
 from downstream.tasks import load_task
-from downstream.tasks.base import Plan, RunOptions
-from downstream.workplace import Workplace
+from downstream.tasks.base import Part, Plan, RunOptions
+from downstream.workplace import Alone, Ranks, Workplace, count_ranks, is_first_rank
 from reports.progress import Progress
 from reports.provenance import ROOT
 from reports.record import RECORD_FILE, Record, read_record, write_record
@@ -26,6 +27,7 @@ from reports.verdict import compare_record, exit_code
 
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
 EXIT_FAULT = 70  # ours: sysexits' "internal software error"; 1 means a regression
+USER_ERRORS = (ValueError, FloatingPointError, FileNotFoundError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; go on with --resume", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         if args.traceback:
             raise
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_MISSING if isinstance(error, FileNotFoundError) else EXIT_USAGE
+        return _code_of(error)
     except Exception:
         if not args.traceback:
             print("error: this is a fault of the suite, not of your input; its traceback follows", file=sys.stderr)
@@ -51,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         traceback.print_exc()
         return EXIT_FAULT
+
+
+def _code_of(error: Exception) -> int:
+    return EXIT_MISSING if isinstance(error, FileNotFoundError) else EXIT_USAGE
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,13 +67,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups; see --list")
     parser.add_argument("--list", action="store_true", help="name every task and group")
     parser.add_argument("--profile", choices=("paper", "mini"), help="default: by what is named below, else mini")
-    parser.add_argument("--checkpoint", type=Path, help="fine-tuned weights to evaluate")
-    parser.add_argument("--pretrained", type=Path, help="encoder weights to fine-tune from")
+    parser.add_argument("--setting", choices=("zero-shot", "fine-tuned"), help="default: all that what is named allows")
+    parser.add_argument("--split", help="default: the one with published numbers")
+    parser.add_argument("--checkpoint", type=Path, help="weights to evaluate as they are")
+    parser.add_argument("--pretrained", type=Path, help="pretrained weights: to judge zero-shot, or to fine-tune from")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: all scales and flips")
     parser.add_argument("--limit", type=_limit, help="judge the first N samples, or a share such as 0.1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the profile's")
+    parser.add_argument("--batch-size", type=_batch_size, help="samples at once when judging (default: the profile's)")
     parser.add_argument("--num-workers", type=int, default=0, help="processes that load data (default: 0)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the profile")
     parser.add_argument("-o", "--output-dir", type=Path, default=ROOT / "runs", help="where runs are written")
@@ -78,6 +88,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--traceback", action="store_true", help="show tracebacks of user errors too")
     return parser
+
+
+def _batch_size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of samples from 1")
+    return int(text)
 
 
 def _limit(text: str) -> float:
@@ -91,14 +107,14 @@ def _limit(text: str) -> float:
 
 
 def _run(args: argparse.Namespace, command: str) -> int:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ValueError("started as several processes (WORLD_SIZE above 1), expected one; start it without torchrun")
     if args.list:
         sys.stdout.write(_list())
         return EXIT_DONE
     names = _expand(args.tasks)
     options = RunOptions(
         profile=args.profile,
+        setting=args.setting,
+        split=args.split,
         checkpoint=args.checkpoint,
         pretrained=args.pretrained,
         data_root=args.data_root,
@@ -106,6 +122,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
         has_views=args.tta,
         seed=args.seed,
         device=args.device,
+        dtype=args.dtype,
+        batch_size=args.batch_size,
         num_workers=args.num_workers,
         assignments=tuple(args.set),
     )
@@ -118,12 +136,57 @@ def _run(args: argparse.Namespace, command: str) -> int:
         return EXIT_MISSING
     if args.dry_run:
         return EXIT_DONE
-    folders = {name: _open_folder(args, name) for name in names}
-    records = [
-        _run_task(name, plans[name], options, folder=folder, args=args, command=command)
-        for name, folder in folders.items()
-    ]
-    return _conclude(records, folders, args, command)
+    with _join(args.device) as ranks:
+        return _run_plans(plans, options, args=args, command=command, ranks=ranks)
+
+
+@contextlib.contextmanager
+def _join(device: str) -> Iterator[Ranks]:
+    """Meet the other processes, where there are any."""
+    if count_ranks() == 1:
+        yield Alone()
+        return
+    from models.world import World
+
+    with World.join(device) as world:
+        yield world
+
+
+def _run_plans(
+    plans: Mapping[str, Plan], options: RunOptions, *, args: argparse.Namespace, command: str, ranks: Ranks
+) -> int:
+    """Run one task after the other; what one of them refuses costs the others nothing."""
+    job = _Job(options, args, command, ranks, folders={})
+    for name in plans:
+        own = str(_open_folder(args, name)) if ranks.rank == 0 else ""
+        job.folders[name] = Path(ranks.share_text(own))
+    records: dict[Path, Record] = {}
+    code = EXIT_DONE
+    for name, plan in plans.items():
+        try:
+            for part in plan.parts:
+                folder = job.folders[name] / part.folder
+                records[folder] = _run_part(name, plan, part, job=job)
+        except USER_ERRORS as error:
+            if len(plans) == 1 or args.traceback or ranks.size > 1:
+                raise
+            print(f"error: {name}: {error}", file=sys.stderr)
+            code = code or _code_of(error)
+    if ranks.rank != 0 or not records:
+        return code
+    return _conclude(records, args, command) or code
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all parts of a command have in common."""
+
+    options: RunOptions
+    args: argparse.Namespace
+    command: str
+    ranks: Ranks
+    folders: dict[str, Path]
+    """Of the runs, by task."""
 
 
 def _list() -> str:
@@ -150,6 +213,8 @@ def _expand(names: Sequence[str]) -> tuple[str, ...]:
 
 def _announce(config: TaskConfig, plan: Plan, *, is_dry: bool) -> None:
     """Say what is about to run; a mini run says what it is not."""
+    if not is_first_rank():
+        return
     stream = sys.stdout if is_dry else sys.stderr
     print(f"{config.title}, profile {plan.profile} ({plan.reason})", file=stream)
     if plan.profile == "mini":
@@ -202,49 +267,56 @@ def _read_finished(folder: Path, options: RunOptions, plan: Plan) -> Record:
     return record
 
 
-def _run_task(
-    name: str, plan: Plan, options: RunOptions, *, folder: Path, args: argparse.Namespace, command: str
-) -> Record:
-    """Run one task and write its record before anything else can go wrong."""
+def _run_part(name: str, plan: Plan, part: Part, *, job: _Job) -> Record:
+    """Run one part of a task and write its record before anything else can go wrong."""
+    folder = job.folders[name] / part.folder
     if (folder / RECORD_FILE).is_file():
-        return _read_finished(folder, options, plan)
+        return _read_finished(folder, job.options, plan)
+    folder.mkdir(exist_ok=True)
     config = load_task_config(name)
+    is_first = job.ranks.rank == 0
     with Progress(sys.stderr) as progress:
         workplace = Workplace(
             folder=folder,
-            command=command,
-            is_resumed=args.resume is not None,
-            say=progress.say,
-            progress=progress.show,
+            shared=job.args.output_dir,
+            command=job.command,
+            is_resumed=job.args.resume is not None,
+            say=progress.say if is_first else _keep_quiet,
+            progress=progress.show if is_first else _keep_quiet,
+            ranks=job.ranks,
         )
         try:
-            measured = load_task(name).run(config, options, workplace)
+            result = load_task(name).run(config, job.options, part=part, workplace=workplace)
         except BaseException:
             workplace.tidy()
             raise
-    same_weights = measured.profile == "paper" and options.checkpoint is not None
-    record = compare_record(measured, load_targets({"targets": list(config.targets)}), same_weights=same_weights)
-    write_record(record, folder)
+    targets = load_targets({"targets": list(config.targets)})
+    record = compare_record(result.record, targets, same_weights=result.has_published_weights)
+    if is_first:
+        write_record(record, folder)
     return record
 
 
-def _conclude(records: Sequence[Record], folders: dict[str, Path], args: argparse.Namespace, command: str) -> int:
+def _keep_quiet(*_: object) -> None:
+    """Say nothing: another process speaks."""
+
+
+def _conclude(records: Mapping[Path, Record], args: argparse.Namespace, command: str) -> int:
     """Send the records to MLflow, print the table and where everything is."""
-    runs = {record.run_id: folder for record, folder in zip(records, folders.values(), strict=True)}
+    runs = {record.run_id: folder for folder, record in records.items()}
     print("recording in MLflow", file=sys.stderr)
     try:
-        log_records(records, tracking_uri=args.tracking_uri, command=command, folders=runs)
+        log_records(list(records.values()), tracking_uri=args.tracking_uri, command=command, folders=runs)
     except StoreError as error:
         print(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder", file=sys.stderr)
-    sys.stdout.write(render_table(records))
-    for record in records:
-        folder = runs[record.run_id]
+    sys.stdout.write(render_table(records.values()))
+    for folder, record in records.items():
         for what in ("pictures", "predictions"):
             if what in record.artifacts:
                 print(f"{what + ':':<12} {_short(folder / record.artifacts[what])}")
         print(f"{'record:':<12} {_short(folder / RECORD_FILE)}")
     print(f"{'report:':<12} python reports/run.py table")
-    return exit_code([comparison for record in records for comparison in record.comparisons])
+    return exit_code([comparison for record in records.values() for comparison in record.comparisons])
 
 
 def _short(path: Path) -> str:

@@ -1,9 +1,10 @@
 """TaskConfig: one task's data set, profiles and targets, read from YAML and validated. Imports no torch."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import yaml
+from pydantic import model_validator
 
 from models.config import PositiveInt, Settings, unknown_name
 
@@ -12,16 +13,39 @@ CONFIG_DIR = Path(__file__).resolve().parent / "configs"
 ProfileName = Literal["paper", "mini"]
 
 
+class SplitCounts(Settings):
+    """How much a split holds as published; None where nobody says."""
+
+    samples: PositiveInt | None
+    captions: PositiveInt | None = None
+
+
 class DatasetConfig(Settings):
     """A data set as published."""
 
     name: str
     version: str
     split: str
-    num_classes: PositiveInt
-    num_training: PositiveInt
-    num_samples: PositiveInt
-    """Samples of `split`."""
+    """Which one is judged."""
+    splits: dict[str, SplitCounts]
+    num_classes: PositiveInt | None = None
+    captions_per_item: PositiveInt | None = None
+    """Where every item has as many."""
+    sample_rate_hz: PositiveInt | None = None
+    """Where every clip has the same."""
+    num_channels: PositiveInt | None = None
+    """As `sample_rate_hz`."""
+
+    @property
+    def num_samples(self) -> int | None:
+        """Samples of the split that is judged."""
+        return self.splits[self.split].samples
+
+    @model_validator(mode="after")
+    def _split_is_counted(self) -> Self:
+        if self.split not in self.splits:
+            raise ValueError(f"split {self.split!r} is not among splits: {', '.join(self.splits)}")
+        return self
 
 
 class TaskConfig(Settings):
@@ -33,8 +57,8 @@ class TaskConfig(Settings):
     """Names under which the task is run together with others."""
     engine: str
     dataset: DatasetConfig
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    notes: tuple[str, ...] = ()
+    """What a reader should know: where sources disagree, what cannot be compared."""
     targets: tuple[dict[str, Any], ...]
     """Published numbers; `reports.target` knows their form."""
     profiles: dict[ProfileName, dict[str, Any]]

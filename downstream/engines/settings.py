@@ -141,6 +141,9 @@ class SegmentationProfile(Settings):
 
     size: str
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    mean: tuple[float, float, float] = (122.771, 116.746, 104.094)  # the released segmentation configs
+    """RGB, of 8-bit values."""
+    std: tuple[float, float, float] = (68.5, 66.632, 70.323)
     geometry: GeometrySettings
     adapter: AdapterSettings = AdapterSettings()
     head: HeadSettings
@@ -161,9 +164,6 @@ class SegmentationJob:
     """One resolved run of a segmentation task."""
 
     profile: SegmentationProfile
-    mean: tuple[float, float, float]
-    """RGB, of 8-bit values."""
-    std: tuple[float, float, float]
     num_classes: int
     has_views: bool
     """Evaluate on all scales and flips instead of one view."""

@@ -1,7 +1,6 @@
 """ADE20K semantic segmentation: the vision branch with ViT-Adapter and Mask2Former."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,17 +8,23 @@ from typing import Any
 from downstream.config import ProfileName, TaskConfig
 from downstream.engines.settings import SegmentationJob, SegmentationProfile
 from downstream.engines.size import estimate_memory_gib, measure
-from downstream.formats.ade20k import Pair, check_pairs, find_pairs, find_tree
+from downstream.formats.ade20k import MAX_LABEL, Pair, check_pairs, find_pairs, find_tree
 from downstream.formats.base import MissingDataError
-from downstream.tasks.base import Plan, RunOptions, Task
-from downstream.workplace import Workplace
+from downstream.tasks.base import (
+    MINIWORLD,
+    MINIWORLD_MANIFEST,
+    Part,
+    Plan,
+    Result,
+    RunOptions,
+    Task,
+    refuse_options,
+)
+from downstream.workplace import Workplace, count_ranks
 from miniworld.layouts import write_ade20k
 from models.config import load_config, override
 from reports.provenance import ROOT, Clock, digest, peak_memory_gib, read_commit, read_versions
 from reports.record import DataInfo, Record
-
-MINIWORLD = ROOT / "data" / "miniworld"
-MINIWORLD_MANIFEST = "miniworld.json"
 
 
 class Ade20k:
@@ -27,6 +32,9 @@ class Ade20k:
 
     def plan(self, config: TaskConfig, options: RunOptions) -> Plan:
         """Resolve the profile and look for everything that a run opens."""
+        if count_ranks() > 1:
+            raise ValueError(f"{config.task} runs in one process, found {count_ranks()}; start it without torchrun")
+        refuse_options(options, ("setting", "split", "dtype", "batch_size"), task=config.task)
         name, reason = choose_profile(config, options)
         profile = resolve_profile(config, name, options)
         return Plan(
@@ -34,14 +42,15 @@ class Ade20k:
             reason=reason,
             facts=_facts(config, name, profile, options),
             missing=tuple(_missing(config, name, options)),
+            parts=(Part("fine-tuned", config.dataset.split),),
             settings=profile.model_dump(mode="json"),
         )
 
-    def run(self, config: TaskConfig, options: RunOptions, workplace: Workplace) -> Record:
+    def run(self, config: TaskConfig, options: RunOptions, *, part: Part, workplace: Workplace) -> Result:
         """Check the data, fine-tune or load, predict, score."""
         clock = Clock()
         name, _ = choose_profile(config, options)
-        job = _make_job(config, resolve_profile(config, name, options), options)
+        job = _make_job(resolve_profile(config, name, options), options)
         tree = _open_tree(options, workplace)
         pairs, data = _open_data(config, tree, options)
         training_pairs = find_pairs(tree, "train") if job.checkpoint is None else ()
@@ -53,14 +62,14 @@ class Ade20k:
         segmentor, checkpoint = engine.prepare_segmentor(job, training_pairs, workplace=workplace, clock=clock)
         outcome = engine.evaluate(segmentor, job, pairs, workplace=workplace, clock=clock)
         commit, is_dirty = read_commit()
-        return Record(
+        record = Record(
             run_id=workplace.folder.name,
             task=config.task,
             dataset=data.name,
-            split=config.dataset.split,
+            split=part.split,
             profile=name,
             model_size=job.profile.size,
-            setting="fine-tuned",
+            setting=part.setting,
             protocol=job.protocol,
             protocol_sha256=digest(_protocol(job)),
             metrics=outcome.metrics,
@@ -81,6 +90,7 @@ class Ade20k:
             command=workplace.command,
             artifacts=outcome.artifacts,
         )
+        return Result(record, has_published_weights=name == "paper" and job.checkpoint is not None)
 
 
 def choose_profile(config: TaskConfig, options: RunOptions) -> tuple[ProfileName, str]:
@@ -157,9 +167,9 @@ def _missing_data(config: TaskConfig, options: RunOptions) -> list[str]:
 
 def _facts(config: TaskConfig, name: ProfileName, profile: SegmentationProfile, options: RunOptions) -> dict[str, str]:
     """What a dry run shows."""
-    size = measure(profile, num_classes=config.dataset.num_classes)
+    size = measure(profile, num_classes=MAX_LABEL)
     is_training = options.checkpoint is None
-    memory = estimate_memory_gib(profile, num_classes=config.dataset.num_classes, is_training=is_training)
+    memory = estimate_memory_gib(profile, num_classes=MAX_LABEL, is_training=is_training)
     geometry, training = profile.geometry, profile.training
     views = f"{len(geometry.test_ratios)} scales and flip" if options.has_views else "one view"
     recipe = f"{training.iterations} iterations of {training.batch_size}, lr {training.lr:g}"
@@ -172,17 +182,15 @@ def _facts(config: TaskConfig, name: ProfileName, profile: SegmentationProfile, 
         "fine-tuning": recipe if is_training else f"none, {options.checkpoint} is evaluated",
         "data": str(options.data_root or data),
         "files": "ADEChallengeData2016/images/{training,validation}/ADE_*.jpg, annotations/.../ADE_*.png; "
-        f"published: {config.dataset.num_training:,} and {config.dataset.num_samples:,}",
+        f"published: {config.dataset.splits['train'].samples:,} and {config.dataset.num_samples:,}",
         "memory": f"about {memory:.2f} GiB on the device ({'fine-tuning' if is_training else 'evaluation'}, estimate)",
     }
 
 
-def _make_job(config: TaskConfig, profile: SegmentationProfile, options: RunOptions) -> SegmentationJob:
+def _make_job(profile: SegmentationProfile, options: RunOptions) -> SegmentationJob:
     return SegmentationJob(
         profile=profile,
-        mean=config.mean,
-        std=config.std,
-        num_classes=config.dataset.num_classes,
+        num_classes=MAX_LABEL,
         has_views=options.has_views,
         checkpoint=options.checkpoint,
         pretrained=options.pretrained,
@@ -204,7 +212,7 @@ def _open_tree(options: RunOptions, workplace: Workplace) -> Path:
 def _open_data(config: TaskConfig, tree: Path, options: RunOptions) -> tuple[Sequence[Pair], DataInfo]:
     """List and check the pictures to judge."""
     found = find_pairs(tree, config.dataset.split)
-    pairs = found[: _count(options.limit, len(found))]
+    pairs = found[: options.count(len(found))]
     is_miniworld = (tree / MINIWORLD_MANIFEST).is_file()
     return pairs, DataInfo(
         name=f"{config.dataset.name} layout of the miniworld" if is_miniworld else config.dataset.name,
@@ -217,18 +225,11 @@ def _open_data(config: TaskConfig, tree: Path, options: RunOptions) -> tuple[Seq
     )
 
 
-def _count(limit: float | None, total: int) -> int:
-    """Read `--limit`: a number of samples, or a share of them when below 1."""
-    if limit is None:
-        return total
-    return min(total, max(1, math.ceil(limit * total)) if limit < 1 else int(limit))
-
-
 def _protocol(job: SegmentationJob) -> dict[str, Any]:
     """Everything of the evaluation that can move its number."""
     profile = job.profile.model_dump(mode="json")
     kept = {key: profile[key] for key in ("geometry", "precision")}
-    return {"id": job.protocol, "mean": job.mean, "std": job.std, **kept}
+    return {"id": job.protocol, "mean": job.profile.mean, "std": job.profile.std, **kept}
 
 
 def _resolved(
@@ -238,8 +239,6 @@ def _resolved(
     return {
         "task": config.task,
         "profile": job.profile.model_dump(mode="json"),
-        "mean": list(job.mean),
-        "std": list(job.std),
         "views": job.view,
         "seed": job.seed,
         "limit": options.limit,

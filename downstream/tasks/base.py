@@ -1,14 +1,21 @@
 """What a task is to the command line."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from downstream.config import ProfileName, TaskConfig
 from downstream.workplace import Workplace
+from reports.provenance import ROOT
 from reports.record import Record
 
 Device = str
+Setting = str
+
+MINIWORLD = ROOT / "data" / "miniworld"
+MINIWORLD_MANIFEST = "miniworld.json"
 
 
 @dataclass(frozen=True)
@@ -17,10 +24,14 @@ class RunOptions:
 
     profile: ProfileName | None = None
     """None: chosen by what `checkpoint` and `data_root` are."""
+    setting: Setting | None = None
+    """`zero-shot` or `fine-tuned`; None: every one that what is named allows."""
+    split: str | None = None
+    """None: the one with published numbers."""
     checkpoint: Path | None = None
-    """Fine-tuned weights to evaluate."""
+    """Weights to evaluate as they are."""
     pretrained: Path | None = None
-    """Weights of the encoder to start a fine-tuning from."""
+    """Weights of the encoder: to evaluate zero-shot, and to start a fine-tuning from."""
     data_root: Path | None = None
     limit: float | None = None
     """Samples to evaluate, or a share of them when below 1."""
@@ -28,9 +39,29 @@ class RunOptions:
     """Test-time augmentation, where the task has one."""
     seed: int = 0
     device: Device = "auto"
+    dtype: str | None = None
+    """Precision of the arithmetic; None: the profile's."""
+    batch_size: int | None = None
+    """Samples at once in an evaluation; None: the profile's."""
     num_workers: int = 0
     assignments: tuple[str, ...] = ()
     """`key.path=value`, over the profile."""
+
+    def count(self, total: int) -> int:
+        """Tell how many of `total` samples are judged."""
+        if self.limit is None:
+            return total
+        return min(total, max(1, math.ceil(self.limit * total)) if self.limit < 1 else int(self.limit))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What makes one record: a way of judging, on one split."""
+
+    setting: Setting
+    split: str
+    folder: str = ""
+    """Below the run's folder; empty where the task has this part alone."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +75,19 @@ class Plan:
     """What is shown, in order."""
     missing: tuple[str, ...]
     """What is not there, each with where it goes."""
+    parts: tuple[Part, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     """The resolved profile."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a part came to."""
+
+    record: Record
+    """Without comparisons."""
+    has_published_weights: bool
+    """Whether the number was made by weights that the authors published; else they were trained again."""
 
 
 class Task(Protocol):
@@ -59,11 +101,23 @@ class Task(Protocol):
         """
         ...
 
-    def run(self, config: TaskConfig, options: RunOptions, workplace: Workplace) -> Record:
-        """Do everything, and write the artifacts into the run's folder.
+    def run(self, config: TaskConfig, options: RunOptions, *, part: Part, workplace: Workplace) -> Result:
+        """Do everything for one part of the plan, and write the artifacts into the workplace's folder.
 
         Raises:
             ValueError: data or weights that are not what they should be.
             FileNotFoundError: data or weights that are not there.
         """
         ...
+
+
+def refuse_options(options: RunOptions, names: Sequence[str], *, task: str) -> None:
+    """Refuse options that a task has no use for.
+
+    Raises:
+        ValueError: one of them was given.
+    """
+    for name in names:
+        if getattr(options, name):
+            option = {"has_views": "tta"}.get(name, name.replace("_", "-"))
+            raise ValueError(f"--{option} is nothing that {task} knows; leave it out")

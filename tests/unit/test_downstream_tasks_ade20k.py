@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from downstream.config import load_task_config
 from downstream.tasks import load_task
-from downstream.tasks.ade20k import _count, _make_job, _open_data, _protocol, choose_profile, resolve_profile
+from downstream.tasks.ade20k import _make_job, _open_data, _protocol, choose_profile, resolve_profile
 from downstream.tasks.base import RunOptions
 from miniworld.layouts import write_ade20k
 
@@ -18,14 +18,14 @@ CONFIG = load_task_config("ade20k")
 @settings(max_examples=25, deadline=None)
 @given(total=st.integers(1, 3000), limit=st.integers(1, 5000) | st.floats(1e-6, 1, exclude_max=True))
 def test_a_limit_keeps_at_least_one_sample_and_at_most_all(total: int, limit: float) -> None:
-    count = _count(limit, total)
+    count = RunOptions(limit=limit).count(total)
     assert 1 <= count <= total
     expected = limit * total if limit < 1 else min(limit, total)
     assert expected - 1e-6 <= count < expected + 1
 
 
 def test_without_a_limit_all_samples_are_judged() -> None:
-    assert _count(None, 2000) == 2000
+    assert RunOptions().count(2000) == 2000
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_the_whole_published_split_asks_for_the_paper_profile(tmp_path: Path) ->
 
 def protocol(*assignments: str, **changes) -> dict:
     options = RunOptions(assignments=assignments, **changes)
-    return _protocol(_make_job(CONFIG, resolve_profile(CONFIG, "paper", options), options))
+    return _protocol(_make_job(resolve_profile(CONFIG, "paper", options), options))
 
 
 def test_the_protocol_is_the_targets_and_follows_only_the_evaluation() -> None:

@@ -12,7 +12,7 @@ CONFIG = {"task": "t", "profile": {"lr": 1e-5, "scales": [1, 2]}, "limit": None,
 
 @pytest.fixture
 def workplace(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path, "command", is_resumed=False, say=print, progress=lambda *_: None)
+    return Workplace(tmp_path, tmp_path.parent, "command", is_resumed=False, say=print, progress=lambda *_: None)
 
 
 def test_the_first_claim_writes_the_resolved_config(workplace: Workplace) -> None:

@@ -55,20 +55,16 @@ class OnePeaceViTAdapter(ViTAdapter):
         self.model.apply(initialise)
 
 
-def build_segmentor(
-    profile: SegmentationProfile, *, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int, seed: int
-) -> Segmentor:
+def build_segmentor(profile: SegmentationProfile, *, num_classes: int, seed: int) -> Segmentor:
     """Build backbone, adapter and head with fresh weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        segmentor = MODELS.build(segmentor_config(profile, mean=mean, std=std, num_classes=num_classes))
+        segmentor = MODELS.build(segmentor_config(profile, num_classes=num_classes))
         segmentor.init_weights()
     return segmentor
 
 
-def segmentor_config(
-    profile: SegmentationProfile, *, mean: tuple[float, ...], std: tuple[float, ...], num_classes: int
-) -> ConfigDict:
+def segmentor_config(profile: SegmentationProfile, *, num_classes: int) -> ConfigDict:
     """Say the profile in MMSegmentation's words."""
     geometry = profile.geometry
     crop = (geometry.crop_px, geometry.crop_px)
@@ -77,8 +73,8 @@ def segmentor_config(
         type="EncoderDecoder",
         data_preprocessor={
             "type": "SegDataPreProcessor",
-            "mean": list(mean),
-            "std": list(std),
+            "mean": list(profile.mean),
+            "std": list(profile.std),
             "bgr_to_rgb": True,
             "pad_val": 0,
             "seg_pad_val": 255,

@@ -83,7 +83,7 @@ def prepare_segmentor(
         ValueError: weights that do not fit, or cannot be read safely.
         FileNotFoundError: weights that are not there.
     """
-    segmentor = build_segmentor(job.profile, mean=job.mean, std=job.std, num_classes=job.num_classes, seed=job.seed)
+    segmentor = build_segmentor(job.profile, num_classes=job.num_classes, seed=job.seed)
     device = choose_device(job.device)
     if job.checkpoint is not None:
         report = load_state(segmentor, _segmentor_state(read_state(job.checkpoint)))

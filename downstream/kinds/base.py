@@ -1,0 +1,84 @@
+"""What a kind of task is to the engine: samples to units, outputs to a loss, outputs to numbers."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from downstream.engines.plain.units import Example, Unit
+from downstream.losses import Loss
+from models.world import Negatives
+from reports.record import MetricValue
+
+Row = dict[str, Any]
+"""What is written of one sample: its id, what was said, what is right."""
+Outputs = Callable[[Sequence[Unit]], Tensor]
+"""Gives (units, width) float32 for units that were encoded."""
+Gather = Callable[[Mapping[str, Tensor]], Negatives]
+"""Gives the vectors of the whole batch, without gradient, for the own ones by modality."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a kind has to know of its task."""
+
+    media: str
+    """Modality of the samples' files."""
+    class_names: tuple[str, ...] = ()
+    prompt: str | None = None
+    """What is said of a class, with `{label}`."""
+    seed: int = 0
+    """Of the intervals that are drawn."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What came out for the examples of a micro-batch, and what a loss needs besides."""
+
+    outputs: tuple[Tensor, ...]
+    """By the place of a unit in its example, (examples, width) with gradient."""
+    targets: Tensor
+    """(examples, numbers of a target), int64."""
+    num_classes: int
+    scale: Tensor | None
+    """What cosines are multiplied by; None where the model has a head."""
+    gather: Gather
+    label_smoothing: float
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the outputs come to."""
+
+    metrics: tuple[MetricValue, ...]
+    rows: Iterable[Row]
+    per_class: dict[str, float | None] = field(default_factory=dict)
+
+
+class Kind(Protocol):
+    """One kind of task; `Any` stands for its own kind of sample."""
+
+    def count_outputs(self, facts: Facts) -> int | None:
+        """Tell how many outputs the head has; None where embeddings are compared."""
+        ...
+
+    def list_units(self, samples: Sequence[Any], facts: Facts) -> tuple[Unit, ...]:
+        """List everything that has to be encoded to judge the samples; a unit may come twice."""
+        ...
+
+    def judge(self, samples: Sequence[Any], outputs: Outputs, facts: Facts) -> Judged:
+        """Score the outputs.
+
+        Raises:
+            ValueError: too few samples for the metric.
+        """
+        ...
+
+    def list_examples(self, samples: Sequence[Any], facts: Facts) -> tuple[Example, ...]:
+        """List what a fine-tuning learns from."""
+        ...
+
+    def compute_loss(self, batch: Batch) -> Loss:
+        """Compute the loss of a micro-batch."""
+        ...

@@ -1,0 +1,7 @@
+"""Flickr30K, Karpathy's split: pictures and captions find each other."""
+
+from downstream.formats.karpathy import read_flickr30k
+from downstream.tasks.base import Task
+from downstream.tasks.plain import PlainTask
+
+TASK: Task = PlainTask(kind="retrieval", media="image", read=read_flickr30k, train_split="train")
