@@ -158,7 +158,10 @@ def test_scores_keep_single_precision_under_autocast():
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
 def test_vectors_of_a_training_or_of_inference_are_searched_alike(mode):
     with mode():
-        queries, gallery = similar(20, 8, seed=0).requires_grad_(), similar(500, 8, seed=1).clone()
+        queries, gallery = (
+            similar(20, 8, seed=0).requires_grad_(mode is torch.enable_grad),
+            similar(500, 8, seed=1).clone(),
+        )
     scores, indices = top_k(queries, gallery, 3)
     assert not scores.requires_grad
     assert torch.equal(indices, top_k(queries.detach().clone(), gallery.clone(), 3)[1])
