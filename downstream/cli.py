@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: the profile's")
     parser.add_argument("--batch-size", type=_batch_size, help="samples at once when judging (default: the profile's)")
-    parser.add_argument("--num-workers", type=int, default=0, help="processes that load data (default: 0)")
+    parser.add_argument("--num-workers", type=int, help="processes that load data (default: some beside a GPU)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the profile")
     parser.add_argument("-o", "--output-dir", type=Path, default=ROOT / "runs", help="where runs are written")
     parser.add_argument("--tracking-uri", default=f"sqlite:///{ROOT / 'mlflow.db'}", help="MLflow store")

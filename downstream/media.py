@@ -11,7 +11,7 @@ from typing import Final
 
 import soundfile
 
-from downstream.formats.base import Captioned, Labelled, MissingDataError, Question
+from downstream.formats.base import MissingDataError, Sample
 from downstream.formats.tables import on_one_line
 from models.config import unknown_name
 from models.modalities.audio import read_audio
@@ -34,7 +34,7 @@ class MediaFacts:
 
 
 def check_media(
-    samples: Sequence[Captioned | Labelled | Question],
+    samples: Sequence[Sample],
     modality: str,
     *,
     num_threads: int = 4,
@@ -60,7 +60,8 @@ def check_media(
         raise ValueError(unknown_name("modality", modality, _LOOKS))
     origins: dict[Path, str] = {}
     for sample in samples:
-        origins.setdefault(sample.media, sample.origin)
+        for path in sample.files:
+            origins.setdefault(path, sample.origin)
     look = _LOOKS[modality]
     facts: dict[Path, MediaFacts] = {}
     # The reader of pictures sets this filter for itself, which threads undo for each other; see `warnings`.

@@ -14,11 +14,11 @@ from reports.record import Comparison, MetricValue, Profile, Record, Verdict
 Style = Literal["text", "markdown", "csv"]
 
 STYLES: tuple[Style, ...] = ("text", "markdown", "csv")
-MAX_WIDTH = 100
+MAX_WIDTH = 120
 GAP_WIDTH = 2
 DASH = "\N{EM DASH}"
 NUMBER_COLUMNS = frozenset({"n", "paper", "accepted", "gap", "tolerance"})
-WRAPPED_COLUMNS = frozenset({"task", "split", "metric", "size", "verdict"})
+WRAPPED_COLUMNS = frozenset({"task", "split", "metric", "verdict"})
 MIN_WRAPPED = 6
 
 
@@ -66,7 +66,7 @@ def comparison_rows(records: Iterable[Record]) -> tuple[Row, ...]:
 def render_table(records: Iterable[Record], *, style: Style = "text") -> str:
     """Print records as one table, ending in a line break.
 
-    "text" is aligned and never wider than 100 columns; "csv" has every digit and every column.
+    "text" is aligned and never wider than 120 columns; "csv" has every digit and every column.
     """
     rows = comparison_rows(records)
     if style == "csv":
@@ -81,7 +81,7 @@ def render_table(records: Iterable[Record], *, style: Style = "text") -> str:
 def render_text(
     cells: Sequence[Sequence[str]], *, header: Sequence[str], wrapped: frozenset[str] = WRAPPED_COLUMNS
 ) -> str:
-    """Align cells under their header; the columns named in `wrapped` are broken over lines where 100 are not enough."""
+    """Align cells under their header; the columns named in `wrapped` are broken over lines where 120 are not enough."""
     table = [list(header), *map(list, cells)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     flexible = [i for i, name in enumerate(header) if name in wrapped]
@@ -102,7 +102,7 @@ def render_markdown(cells: Sequence[Sequence[str]], *, header: Sequence[str]) ->
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-_TEXT_HEADER = ("task", "split", "metric", "ours [95 %]", "n", "paper", "gap", "size", "verdict")
+_TEXT_HEADER = ("task", "split", "metric", "ours [95 %]", "n", "paper", "gap", "verdict")
 _MARKDOWN_HEADER = (
     "task",
     "split",
@@ -190,9 +190,12 @@ def _short(metric: str) -> str:
 
 
 def _verdict(row: Row) -> str:
-    if row.verdict is None:
-        return "no published number"
-    return str(row.verdict) if row.profile == "paper" else f"{row.verdict} ({row.profile})"
+    """Say the verdict, and of a small model that it is one."""
+    told = "no published number" if row.verdict is None else str(row.verdict)
+    if row.profile == "paper":
+        return told
+    size = "" if row.model_size == row.profile else f", {row.model_size}"
+    return f"{told} ({row.profile}{size})"
 
 
 def _standing(row: Row) -> tuple[str, str, str]:
@@ -202,7 +205,7 @@ def _standing(row: Row) -> tuple[str, str, str]:
 
 def _text_cells(row: Row) -> list[str]:
     metric = f"{_short(row.metric)} {row.variant}".rstrip()
-    return [row.task, row.split, metric, _ours(row), *_standing(row), row.model_size, _verdict(row)]
+    return [row.task, row.split, metric, _ours(row), *_standing(row), _verdict(row)]
 
 
 def _markdown_cells(row: Row) -> list[str]:

@@ -124,12 +124,12 @@ def compare_record(
 
 
 def select_targets(record: Record, targets: Iterable[Target]) -> tuple[tuple[MetricValue, Target], ...]:
-    """Pair each metric with the published numbers of that task and metric that differ least from it in protocol.
+    """Pair each metric with the published numbers of that task, setting and metric that differ least in protocol.
 
     Several of them only if none differs at all, as when a number was published twice; of equally distant ones
     the first that shares the protocol's variant.
     """
-    pool = [target for target in targets if target.task == record.task]
+    pool = [target for target in targets if (target.task, target.setting) == (record.task, record.setting)]
     pairs: list[tuple[MetricValue, Target]] = []
     for metric in record.metrics:
         ranked = sorted(

@@ -12,7 +12,7 @@ class MissingDataError(FileNotFoundError):
 
 
 class Sample(Protocol):
-    """What every kind of sample has."""
+    """What every kind of sample has; `origin` is for messages: the list that names it, and its line."""
 
     @property
     def id(self) -> str:
@@ -20,47 +20,91 @@ class Sample(Protocol):
         ...
 
     @property
-    def media(self) -> Path:
-        """Its picture or sound."""
+    def files(self) -> tuple[Path, ...]:
+        """Its pictures or sounds."""
+        ...
+
+    @property
+    def origin(self) -> str:
+        """The list and its line: "meta/esc50.csv, line 17"."""
         ...
 
 
 @dataclass(frozen=True)
-class Captioned:
-    """A picture or a sound with all that was said of it."""
-
+class _OneFile:
     id: str
     media: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its picture or sound."""
+        return (self.media,)
+
+
+@dataclass(frozen=True)
+class Captioned(_OneFile):
+    """A picture or a sound with all that was said of it."""
+
     captions: tuple[str, ...]
     """At least one, as written: nothing stripped, nothing lowered."""
     origin: str = field(default="", compare=False)
-    """The list and its line, for messages: "meta/esc50.csv, line 17"."""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(_OneFile):
     """A picture or a sound with its classes."""
 
-    id: str
-    media: Path
     labels: tuple[int, ...]
     """Class numbers from 0, ascending, at least one."""
     origin: str = field(default="", compare=False)
-    """The list and its line, for messages: "meta/esc50.csv, line 17"."""
 
 
 @dataclass(frozen=True)
-class Question:
+class Question(_OneFile):
     """A question about a sound with the answers to choose from."""
 
-    id: str
-    media: Path
     question: str
     choices: tuple[str, ...]
     answer: int
     """Which of the choices is right, from 0."""
     origin: str = field(default="", compare=False)
-    """The list and its line, for messages: "meta/esc50.csv, line 17"."""
+
+
+@dataclass(frozen=True)
+class Referred(_OneFile):
+    """A sentence that means one thing in a picture, and where it is."""
+
+    text: str
+    box: tuple[float, float, float, float]
+    """Left, top, right and bottom in the picture's own pixels."""
+    origin: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class PictureQuestion(_OneFile):
+    """A question about a picture, and what each answer to it is worth."""
+
+    question: str
+    scores: tuple[tuple[str, float], ...] | None
+    """Answer and its score from 0 to 1, the best first; None where nobody tells."""
+    origin: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class PicturePair:
+    """A sentence about two pictures, which is true or false."""
+
+    id: str
+    first: Path
+    second: Path
+    text: str
+    is_true: bool
+    origin: str = field(default="", compare=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Both pictures, the left one first."""
+        return (self.first, self.second)
 
 
 S_co = TypeVar("S_co", bound=Sample, covariant=True)

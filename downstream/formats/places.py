@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from downstream.formats.base import Captioned, Labelled, Layout, Listing, MissingDataError, Question
+from downstream.formats.base import Layout, Listing, MissingDataError, Sample
 from downstream.formats.tables import Place, on_one_line, show
 from models.config import unknown_name
 
-S = TypeVar("S", Captioned, Labelled, Question)
+S = TypeVar("S", bound=Sample)
 
 SOUND_SUFFIXES: Final = (".wav", ".flac")
 OTHER_SUFFIXES: Final = (".mp3", ".ogg", ".opus", ".m4a", ".aac", ".mp4", ".webm")
@@ -157,13 +157,14 @@ def make_listing(
     if not listed:
         raise MissingDataError(f"{source.path} lists nothing of this split; expected a sample or more")
     _check_unique(listed)
-    there = tuple(sample for sample in listed if is_file(sample.media))
+    there = tuple(sample for sample in listed if all(map(is_file, sample.files)))
     present = {sample.id for sample in there}
     lacking = [sample for sample in listed if sample.id not in present]
     if lacking and not (may_lack and there):
+        first = next(path for path in lacking[0].files if not is_file(path))
         message = (
-            f"{lacking[0].media} is missing, listed in {lacking[0].origin}; {len(lacking)} of {len(listed)} files "
-            f"of {source.path} are missing in all; fetch them"
+            f"{first} is missing, listed in {lacking[0].origin}; {len(lacking)} of {len(listed)} "
+            f"files of {source.path} are missing in all; fetch them"
         )
         raise MissingDataError(on_one_line(message))
     absent = tuple(sample.id for sample in lacking)
@@ -178,7 +179,7 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _check_unique(listed: Sequence[Captioned | Labelled | Question]) -> None:
+def _check_unique(listed: Sequence[Sample]) -> None:
     origins: dict[str, str] = {}
     for sample in listed:
         if sample.id in origins:

@@ -196,7 +196,7 @@ def _make_job(profile: SegmentationProfile, options: RunOptions) -> Segmentation
         pretrained=options.pretrained,
         seed=options.seed,
         device=options.device,
-        num_workers=options.num_workers,
+        num_workers=options.num_workers or 0,
     )
 
 

@@ -43,7 +43,8 @@ class RunOptions:
     """Precision of the arithmetic; None: the profile's."""
     batch_size: int | None = None
     """Samples at once in an evaluation; None: the profile's."""
-    num_workers: int = 0
+    num_workers: int | None = None
+    """Processes that load data; None: none on a CPU, some beside a GPU."""
     assignments: tuple[str, ...] = ()
     """`key.path=value`, over the profile."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from downstream.config import TaskConfig
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, encode
+from downstream.engines.plain.encode import Encoding, count_workers, encode
 from downstream.engines.plain.fit import Fitting, fit
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, build_trainee, describe_origin, save_finetuned
@@ -173,7 +173,7 @@ def _fitting(course: _Course, loaded: Loaded, folder: Path) -> Fitting:
         world=course.world,
         folder=folder,
         seed=course.options.seed,
-        num_workers=course.options.num_workers,
+        num_workers=count_workers(course.options.num_workers, course.world),
         validate=lambda: _validate(course, loaded, preparer),
         progress=lambda done, steps, word: course.workplace.progress("fine-tuning", done, steps, word),
     )
@@ -194,7 +194,7 @@ def _validate(course: _Course, loaded: Loaded, preparer: Preparer) -> float:
         dtype=DTYPES["float32"],
         autocast=DTYPES["bfloat16"] if is_low else None,
         world=course.world,
-        num_workers=course.options.num_workers,
+        num_workers=count_workers(course.options.num_workers, course.world),
         is_sharded=course.world.size > 1,
     )
     own = tempfile.mkdtemp(prefix=".validation-", dir=course.workplace.shared) if course.workplace.is_first else ""

@@ -1,14 +1,14 @@
 """A split of a data set, read, checked and digested: the user's, or one of the miniworld."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from downstream.config import SplitCounts, TaskConfig
 from downstream.formats.authors import read_captioned
-from downstream.formats.base import Listing
+from downstream.formats.base import Listing, Sample
 from downstream.formats.places import Source
 from downstream.formats.published import list_differences
 from downstream.media import MediaFacts, check_media, describe_media
@@ -77,12 +77,17 @@ def open_training_set(
         name=table.name,
         version="authors' table",
         root_name=table.parent.name,
-        digest=digest([[sample.id, facts[sample.media].sha256] for sample in listing.samples]),
+        digest=digest(_list_contents(listing.samples, facts)),
         n=len(listing.samples),
         n_expected=None,
         ids_sha256=digest([sample.id for sample in listing.samples]),
     )
     return _gather(listing.samples, listing, info, facts)
+
+
+def _list_contents(samples: Sequence[Sample], facts: Mapping[Path, MediaFacts]) -> list[list[str]]:
+    """List every sample's id with the content of its files."""
+    return [[sample.id, *(facts[path].sha256 for path in sample.files)] for sample in samples]
 
 
 def _gather(
@@ -137,7 +142,7 @@ def _describe(
         name=f"{dataset.name} layout of the miniworld" if is_drawn else dataset.name,
         version="miniworld" if is_drawn else dataset.version,
         root_name=root.name,
-        digest=digest([lists, [[sample.id, facts[sample.media].sha256] for sample in samples]]),
+        digest=digest([lists, _list_contents(samples, facts)]),
         n=len(samples),
         n_expected=listing.num_listed if is_drawn or counts.samples is None else counts.samples,
         ids_sha256=digest([sample.id for sample in samples]),

@@ -10,7 +10,7 @@ import torch
 
 from downstream.config import ProfileName, TaskConfig
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, encode
+from downstream.engines.plain.encode import Encoding, count_workers, encode
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, load_finetuned, load_pretrained
 from downstream.engines.plain.settings import PlainProfile, SettingProfile
@@ -161,7 +161,7 @@ def _judge(job: Job, loaded: Loaded, data: SplitData, clock: Clock) -> Judged:
         batch_size=job.setting.batch_size,
         dtype=DTYPES[job.setting.precision],
         world=job.world,
-        num_workers=job.options.num_workers,
+        num_workers=count_workers(job.options.num_workers, job.world),
     )
     units = kind.list_units(data.samples, facts)
     with VectorCache(job.workplace.shared / CACHE_FOLDER / f"{_cache_name(job, loaded)}.sqlite") as cache:

@@ -1,5 +1,6 @@
 """Modalities, each found by its file name."""
 
+import functools
 import importlib
 import pkgutil
 
@@ -12,6 +13,7 @@ def list_modalities() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base"))
 
 
+@functools.cache
 def load_modality(name: str) -> Modality:
     """Find a modality by its name.
 

@@ -274,9 +274,9 @@ def _resize(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 def _normalise(picture: Image.Image) -> Tensor:
     """Turn 8-bit RGB into (3, height, width) float32 of CLIP's mean and deviation."""
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(torch.float32) / 255
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().to(torch.float32)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-    return ((pixels - mean) / std).contiguous()
+    return pixels.div_(255).sub_(mean).div_(std)
 
 
 def collate(pictures: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Tables: fixed rows and columns, at most 100 wide, and a mini run never shows a distance from the paper."""
+"""Tables: fixed rows and columns, at most 120 wide, and a mini run never shows a distance from the paper."""
 
 import csv
 import io
@@ -46,18 +46,18 @@ def _mini(**changes: Any) -> Record:
 def test_the_text_table_is_this_one() -> None:
     lines = [line.split("  ") for line in render_table([_record(), _mini()]).splitlines()]
     cells = [[cell.strip() for cell in line if cell.strip()] for line in lines]
-    assert cells[0] == ["task", "split", "metric", "ours [95 %]", "n", "paper", "gap", "size", "verdict"]
+    assert cells[0] == ["task", "split", "metric", "ours [95 %]", "n", "paper", "gap", "verdict"]
     assert cells[2:] == [
-        ["ade20k", "val", "miou ss", "12.50 [61.01, 62.90]", "2000", "62.0", "—", "mini", "not comparable (mini)"],
-        ["ade20k", "val", "fwiou ss", "80.50", "—", "—", "—", "mini", "no published number"],
-        ["ade20k", "val", "miou ss", "61.97 [61.01, 62.90]", "2000", "62.0", "-0.03", "4b", "match"],
-        ["ade20k", "val", "fwiou ss", "80.50", "—", "—", "—", "4b", "no published number"],
+        ["ade20k", "val", "miou ss", "12.50 [61.01, 62.90]", "2000", "62.0", "—", "not comparable (mini)"],
+        ["ade20k", "val", "fwiou ss", "80.50", "—", "—", "—", "no published number (mini)"],
+        ["ade20k", "val", "miou ss", "61.97 [61.01, 62.90]", "2000", "62.0", "-0.03", "match"],
+        ["ade20k", "val", "fwiou ss", "80.50", "—", "—", "—", "no published number"],
     ]
 
 
 def test_the_text_table_is_aligned_and_fits() -> None:
     lines = render_table([_record(), _mini()]).splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 120
     starts = [line.index("[61.01") for line in lines if "[61.01" in line]
     assert len(set(starts)) == 1
     assert not any(line.endswith(" ") for line in lines)
@@ -66,14 +66,14 @@ def test_the_text_table_is_aligned_and_fits() -> None:
 def test_long_names_are_broken_and_never_cut() -> None:
     metric = MetricValue(name="recall_at_10_image_to_text", value=98.3, n=5000, ci_low=97.9, ci_high=98.6)
     comparison = _comparison(0.0, Verdict.WITHIN_SAMPLING_ERROR, metric=metric.name)
-    record = _record(task="retrieval_flickr30k", split="validation", metrics=(metric,), comparisons=(comparison,))
+    record = _record(task="retrieval_between_flickr30k_and_itself", split="validation", metrics=(metric,), comparisons=(comparison,))
     lines = render_table([record]).splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 120
     text = "".join("".join(lines).split())
     assert "98.30[97.90,98.60]" in text
     widths = [len(part) for part in lines[1].split("  ")]
     start = sum(widths[:2]) + 4
-    assert "".join(line[start : start + widths[2]].strip() for line in lines[2:]).startswith(metric.name)
+    assert "".join(line[start : start + widths[2]] for line in lines[2:]).replace(" ", "").startswith("R@10 image to text ss".replace(" ", ""))
 
 
 def test_markdown_has_one_line_a_row() -> None:

@@ -1,5 +1,6 @@
 """Runs units through a model, each once, however many processes share the work and however often it is interrupted."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from models.batch import move
 from models.world import World
 
 WRITE_INTERVAL_S = 1.0  # a kill loses what came since
+WORKERS_BESIDE_GPU = 8
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class Timing:
     model_s: float
     waiting_s: float
     """For batches to be read and prepared."""
+
+
+def count_workers(wanted: int | None, world: World) -> int:
+    """Choose how many processes load data: on a CPU they would take the cores from the model."""
+    if wanted is not None:
+        return wanted
+    return 0 if world.device.type == "cpu" else max(1, min(WORKERS_BESIDE_GPU, (os.cpu_count() or 1) - 1))
 
 
 def encode(

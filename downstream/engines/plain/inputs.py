@@ -55,6 +55,7 @@ class Preparer:
         self.options = config.modalities
         self.inputs = dict(inputs)
         self._transforms = {name: _find_transform(name, settings, tokenizer) for name, settings in inputs.items()}
+        self._texts: dict[tuple[str, str], Tensor] = {}
 
     def measure(self, unit: Unit, lengths: Mapping[Path, float]) -> tuple[float, ...]:
         """Give numbers that are close for units of nearly the same length: tokens of texts, seconds of sounds."""
@@ -65,12 +66,16 @@ class Preparer:
         )
 
     def transform(self, name: str, source: Source, crop: Callable[[Any], Any] | None = None) -> Tensor:
-        """Read and prepare one source.
+        """Read and prepare one source; texts, which are short, once and for all.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: a file that cannot be decoded.
         """
+        if isinstance(source, str):
+            if (name, source) not in self._texts:
+                self._texts[name, source] = self._transforms[name](load_modality(name).read(source))
+            return self._texts[name, source]
         decoded = load_modality(name).read(source)
         tensor: Tensor = self._transforms[name](decoded if crop is None or name != "image" else crop(decoded))
         return tensor
