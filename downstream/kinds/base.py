@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -30,6 +31,10 @@ class Facts:
     """What is said of a class, with `{label}`."""
     seed: int = 0
     """Of the intervals that are drawn."""
+    answers: tuple[str, ...] = ()
+    """The vocabulary of answers by output, where there is one."""
+    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    """Width and height of every picture, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +44,9 @@ class Batch:
     outputs: tuple[Tensor, ...]
     """By the place of a unit in its example, (examples, width) with gradient."""
     targets: Tensor
-    """(examples, numbers of a target), int64."""
+    """(examples, numbers of a target), int64, or float32 where they are no whole numbers."""
     num_classes: int
+    """Outputs of the head."""
     scale: Tensor | None
     """What cosines are multiplied by; None where the model has a head."""
     gather: Gather

@@ -5,7 +5,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def finetune(
     profile: PlainProfile,
     setting: SettingProfile,
     pretrained: Path | None,
-    class_names: Sequence[str],
+    facts: Facts,
     workplace: Workplace,
     world: World,
 ) -> tuple[Path, float]:
@@ -74,7 +74,7 @@ def finetune(
     training = setting.training
     if training is None:
         raise ValueError(f"{config.task} has no recipe of a fine-tuning; name fine-tuned weights with --checkpoint")
-    facts = Facts(task.media, tuple(class_names), setting.prompt, options.seed)
+    class_names = facts.class_names
     num_outputs = load_kind(task.kind).count_outputs(facts)
     loaded = build_trainee(pretrained, size=profile.size, setting=setting, num_outputs=num_outputs, seed=options.seed)
     if not task.has_training_data(profile, options):
@@ -122,7 +122,7 @@ def _prepare(
         data = open_training_set(name, task, config, options=options, workplace=workplace)
         _require_classes(data, facts, name)
         train.append(data)
-        examples += kind.list_examples(data.samples, facts)
+        examples += kind.list_examples(data.samples, replace(facts, sizes=data.sizes))
     validation = None
     if training.num_validations > 1:
         name, _, split = training.validation.partition("/")
@@ -168,7 +168,7 @@ def _fitting(course: _Course, loaded: Loaded, folder: Path) -> Fitting:
         kind=load_kind(course.task.kind),
         examples=course.examples,
         settings=training,
-        num_classes=len(course.facts.class_names),
+        num_classes=load_kind(course.task.kind).count_outputs(course.facts) or 0,
         preparer=preparer,
         world=course.world,
         folder=folder,
@@ -183,7 +183,7 @@ def _validate(course: _Course, loaded: Loaded, preparer: Preparer) -> float:
     """Judge the weights as they are by the validation split."""
     data = course.validation
     assert data is not None, "there is something to validate by"
-    kind, facts = load_kind(course.task.kind), course.facts
+    kind, facts = load_kind(course.task.kind), replace(course.facts, sizes=data.sizes)
     is_low = course.training.precision != "float32"
     encoding = Encoding(
         module=loaded.module,

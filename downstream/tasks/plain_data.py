@@ -31,6 +31,8 @@ class SplitData:
     """By picture or sound, the SHA-256 of its content."""
     lengths: Mapping[Path, float]
     """By sound, its seconds."""
+    sizes: Mapping[Path, tuple[int, int]]
+    """By picture, its width and height in pixels."""
 
 
 def open_split(
@@ -99,6 +101,7 @@ def _gather(
         info=info,
         digests={path: fact.sha256 for path, fact in facts.items()},
         lengths={path: fact.duration_s or 0.0 for path, fact in facts.items()},
+        sizes={path: (fact.width_px or 0, fact.height_px or 0) for path, fact in facts.items()},
     )
 
 

@@ -66,7 +66,8 @@ class Job:
 
     def facts(self, data: SplitData) -> Facts:
         """What the kind has to know."""
-        return Facts(self.task.media, data.class_names, self.setting.prompt, self.options.seed)
+        names = data.class_names
+        return Facts(self.task.media, names, self.setting.prompt, self.options.seed, answers=names, sizes=data.sizes)
 
 
 def run_part(
@@ -138,7 +139,7 @@ def _load(job: Job, data: SplitData, clock: Clock) -> tuple[Loaded, str]:
             profile=job.profile,
             setting=setting,
             pretrained=job.pretrained,
-            class_names=data.class_names,
+            facts=job.facts(data),
             workplace=job.workplace,
             world=job.world,
         )

@@ -17,6 +17,7 @@ from models.augment import draw_crop
 from models.batch import Shared
 from models.config import ModelConfig, unknown_name
 from models.modalities import load_modality
+from models.modalities.image import SecondImages
 from models.tokenizer import Tokenizer
 
 Pass = dict[str, Any]
@@ -95,13 +96,15 @@ class Preparer:
             columns = ([dict(unit.passes[number])[name] for unit in units] for name in names)
             passes.append(
                 {
-                    name: self._batch(name, column, crop=crop, first_number=first_number)
+                    name: self._batch(name, column, crop=crop, first_number=first_number, is_second=number > 0)
                     for name, column in zip(names, columns, strict=True)
                 }
             )
         return passes
 
-    def _batch(self, name: str, sources: Sequence[Source], *, crop: Crop | None, first_number: int) -> Any:
+    def _batch(
+        self, name: str, sources: Sequence[Source], *, crop: Crop | None, first_number: int, is_second: bool
+    ) -> Any:
         """Batch the distinct sources of a modality, and say which sequence has which."""
         distinct: dict[Source, int] = {}
         rows = [distinct.setdefault(source, len(distinct)) for source in sources]
@@ -111,6 +114,8 @@ class Preparer:
             for source in distinct
         ]
         batch = load_modality(name).collate(examples, self.options[name])
+        if is_second and name == "image" and self.options[name].get("has_type_embedding"):
+            batch = SecondImages(batch)
         return batch if len(distinct) == len(sources) else Shared(batch, torch.tensor(rows))
 
 

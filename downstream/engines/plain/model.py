@@ -27,6 +27,12 @@ from reports.record import CheckpointInfo
 METADATA_KEY: Final = "finetuned"
 FOLDED_NAMES = 20  # of missing or unexpected parameters, in a record
 
+TYPE_EMBEDDINGS = (  # beginnings of names
+    "adapters.text.type_embedding",
+    "adapters.image.type_embedding",
+    "adapters.image.second_type_embedding",
+)
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -166,19 +172,23 @@ def build_trainee(
     """
     assert setting.training is not None, "a setting that is trained"
     names = tuple(setting.inputs)
-    changes = {
+    changes: dict[str, Any] = {
         "has_per_layer_bias": True,  # reference run_scripts: copy_rel_pos_table; classification always
         "has_projection": num_outputs is None,
         "drop_path_rate": setting.training.drop_path_rate,
     }
     config = load_config(size).branch(*names)
     if path is None:
-        config = _resize(config.branch(*names, **changes), setting.inputs)
+        config = _type(_resize(config.branch(*names, **changes), setting.inputs), setting)
         module = _attach(build_model(config, seed=seed), setting.head, num_outputs=num_outputs, seed=seed)
         return _fresh(module, setting.inputs, seed=seed)
     fitted = fit_config(config, describe(open_checkpoint(path)))
     config = _resize(fitted.branch(*names, **changes), setting.inputs)
     model, report = load_branches(path, config, names, dtype=torch.float32)
+    if setting.has_type_embeddings:
+        typed = build_model(_type(config, setting), seed=seed)
+        load_state(typed, model.state_dict(), may_miss=TYPE_EMBEDDINGS)
+        model = typed
     module = _attach(model, setting.head, num_outputs=num_outputs, seed=seed)
     info = describe_checkpoint(report, name=path.name, sha256=file_sha256(path))
     return Loaded(module, setting.inputs, info, str(info.sha256), has_published_weights=False)
@@ -260,7 +270,10 @@ def _attach(
     if head is None:
         assert num_outputs is not None, "a head has outputs"
         head = HeadConfig(
-            num_classes=num_outputs, pooled_modality=settings.pooled_modality, has_pooler=settings.has_pooler
+            num_classes=num_outputs,
+            pooled_modality=settings.pooled_modality,
+            has_pooler=settings.has_pooler,
+            num_passes=settings.num_passes,
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -279,6 +292,14 @@ def _resize(config: ModelConfig, inputs: Mapping[str, InputSettings]) -> ModelCo
     modalities = {name: dict(options) for name, options in config.modalities.items()}
     modalities["image"]["bias_grid_size"] = int(size_px) // PATCH_SIZE_PX
     return config.branch(*config.modalities, modalities=modalities)
+
+
+def _type(config: ModelConfig, setting: SettingProfile) -> ModelConfig:
+    """Give every modality a vector of its own, where the setting asks for it; they start at zero."""
+    if not setting.has_type_embeddings:
+        return config
+    typed = {name: {**options, "has_type_embedding": True} for name, options in config.modalities.items()}
+    return config.branch(*config.modalities, modalities=typed)
 
 
 def _read_released(checkpoint: Checkpoint, *, size: str, setting: SettingProfile) -> Origin:
@@ -302,6 +323,12 @@ def _read_released(checkpoint: Checkpoint, *, size: str, setting: SettingProfile
 
 def _read_head(description: Description, settings: HeadSettings) -> HeadConfig:
     found = description.head or {}
+    told = _find_flag(description.config)
+    if told is not None and told != settings.pooled_modality:
+        raise ValueError(
+            f"{description.path} was fine-tuned with its {told} tokens pooled, the config says "
+            f"{settings.pooled_modality}; set settings.fine-tuned.head.pooled_modality={told}"
+        )
     if found.get("kind") != "classification" or found["outputs"] is None:
         raise ValueError(f"{description.path} has no classification head; name weights fine-tuned for this task")
     return HeadConfig(
@@ -311,6 +338,13 @@ def _read_head(description: Description, settings: HeadSettings) -> HeadConfig:
         has_pooler=found["pooler"] == "yes",
         num_passes=found["images"],
     )
+
+
+def _find_flag(config: Any) -> str | None:
+    """Read which tokens a released model pools, where its settings say; a wrong choice costs tens of points."""
+    model = config.get("model") if isinstance(config, Mapping) else None
+    flag = model.get("use_image_features") if isinstance(model, Mapping) else None
+    return None if flag is None else "image" if flag else "text"
 
 
 def _read_inputs(description: Description, inputs: Mapping[str, InputSettings]) -> dict[str, InputSettings]:

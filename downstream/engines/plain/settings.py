@@ -27,7 +27,10 @@ class HeadSettings(Settings):
     """The head that a fine-tuning puts on the model; a checkpoint brings its own."""
 
     pooled_modality: str
+    """Whose tokens are pooled; a released checkpoint that says otherwise is refused."""
     has_pooler: bool = False
+    num_passes: PositiveInt = 1
+    """Sequences that are pooled side by side: 2 for a pair of pictures."""
 
 
 class FineTuning(Settings):
@@ -94,6 +97,8 @@ class SettingProfile(Settings):
     """What is said of a class, with `{label}`."""
     head: HeadSettings | None = None
     """None compares embeddings."""
+    has_type_embeddings: bool = False
+    """Vectors that tell a pair's pictures apart; NLVR2."""
     training: FineTuning | None = None
     """None where nothing is trained."""
 

@@ -34,7 +34,7 @@ class Example:
 
     units: tuple[Unit, ...]
     """As many for every example of a task."""
-    target: tuple[int, ...]
+    target: tuple[float, ...]
     """What is right, in the words of the task's kind."""
 
 
