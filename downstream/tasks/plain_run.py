@@ -214,7 +214,8 @@ def _record(
 ) -> Record:
     commit, is_dirty = read_commit()
     used = job.setting.model_copy(update={"inputs": dict(loaded.inputs)})
-    protocol = {"id": used.protocol_id, "prompt": used.prompt, **_tell_inputs(loaded), "precision": used.precision}
+    name = used.protocol_id if setting != UNTRAINED else f"{used.protocol_id.rpartition('/')[0]}/{UNTRAINED}"
+    protocol = {"id": name, "prompt": used.prompt, **_tell_inputs(loaded), "precision": used.precision}
     return Record(
         run_id=f"{job.workplace.folder.parent.name}-{job.part.folder}",
         task=job.config.task,
@@ -223,7 +224,7 @@ def _record(
         profile=job.profile_name,
         model_size=job.profile.size,
         setting=setting,
-        protocol=used.protocol_id,
+        protocol=protocol["id"],
         protocol_sha256=digest(protocol),
         metrics=judged.metrics,
         per_class=judged.per_class,
