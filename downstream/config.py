@@ -27,6 +27,8 @@ class DatasetConfig(Settings):
     version: str
     split: str
     """Which one is judged."""
+    other_splits: tuple[str, ...] = ()
+    """What is judged besides, each for itself."""
     splits: dict[str, SplitCounts]
     num_classes: PositiveInt | None = None
     captions_per_item: PositiveInt | None = None
@@ -43,8 +45,9 @@ class DatasetConfig(Settings):
 
     @model_validator(mode="after")
     def _split_is_counted(self) -> Self:
-        if self.split not in self.splits:
-            raise ValueError(f"split {self.split!r} is not among splits: {', '.join(self.splits)}")
+        for split in (self.split, *self.other_splits):
+            if split not in self.splits:
+                raise ValueError(f"split {split!r} is not among splits: {', '.join(self.splits)}")
         return self
 
 

@@ -101,9 +101,10 @@ class PlainTask:
 
     def _choose_parts(self, config: TaskConfig, profile: PlainProfile, options: RunOptions) -> tuple[Part, ...]:
         """Choose the settings that are judged: what is asked for, else all that the weights and the data allow."""
-        split = options.split or config.dataset.split
-        if split not in config.dataset.splits:
-            raise ValueError(unknown_name(f"split of {config.task}", split, config.dataset.splits))
+        dataset = config.dataset
+        if options.split is not None and options.split not in dataset.splits:
+            raise ValueError(unknown_name(f"split of {config.task}", options.split, dataset.splits))
+        splits = (dataset.split, *dataset.other_splits) if options.split is None else (options.split,)
         known = tuple(profile.settings)
         if options.setting is not None and options.setting not in known:
             raise ValueError(f"{config.task} is judged {' and '.join(known)}, not {options.setting}")
@@ -113,7 +114,11 @@ class PlainTask:
                 chosen = ("fine-tuned",)
             elif options.pretrained is not None or not self.has_training_data(profile, options):
                 chosen = ("zero-shot",)
-        return tuple(Part(setting, split, folder=setting) for setting in chosen)
+        return tuple(
+            Part(setting, split, folder=f"{setting}-{split}" if dataset.other_splits else setting)
+            for setting in chosen
+            for split in splits
+        )
 
     def has_training_data(self, profile: PlainProfile, options: RunOptions) -> bool:
         """Tell whether all that a profile fine-tunes on is there."""
@@ -133,10 +138,11 @@ class PlainTask:
         paths = [path for path in (options.checkpoint, options.pretrained) if path is not None]
         missing = [f"weights: {path} does not exist" for path in paths if not path.is_file()]
         if options.data_root is not None:
-            try:
-                self.list_split(config.task, parts[0].split, options)
-            except FileNotFoundError as error:
-                missing.append(f"data: {error}")
+            for split in dict.fromkeys(part.split for part in parts):
+                try:
+                    self.list_split(config.task, split, options)
+                except FileNotFoundError as error:
+                    missing.append(f"data: {error}")
         if name == "mini":
             return missing
         if options.data_root is None:
@@ -263,9 +269,9 @@ def _facts(
         "data": str(options.data_root or ("not named" if profile.size == "4b" else mini)),
         "published": f"{dataset.name} {dataset.version}: {counted}",
     }
-    for part in parts:
-        setting = profile.settings[part.setting]  # type: ignore[index]
-        facts[part.setting] = f"{part.split}: {_tell(setting, options)}"
+    for name in dict.fromkeys(part.setting for part in parts):
+        splits = ", ".join(part.split for part in parts if part.setting == name)
+        facts[name] = f"{splits}: {_tell(profile.settings[name], options)}"  # type: ignore[index]
     facts |= {f"sources {number}": dispute for number, dispute in enumerate(disputes, start=1)}
     return facts | {f"note {number}": note for number, note in enumerate(config.notes, start=1)}
 

@@ -1,6 +1,8 @@
 """Vectors on disk, by what they were made from: written as a run goes on, read by the next one."""
 
+import random
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -32,7 +34,7 @@ class VectorCache:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
         with self._explained():
-            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._start_journal()
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")
             self._connection.execute("CREATE TEMP TABLE wanted (place INTEGER PRIMARY KEY, key BLOB NOT NULL)")
@@ -42,6 +44,19 @@ class VectorCache:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def _start_journal(self) -> None:
+        """Switch to the journal that lets others read meanwhile; SQLite itself does not wait for its turn here."""
+        last = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > last:
+                    raise
+                time.sleep(random.uniform(0.01, 0.05))
+            else:
+                return
 
     def write(self, vectors: Mapping[bytes, Tensor]) -> None:
         """Keep vectors, each (dim,) float32 on the CPU; one that is there already stays."""
