@@ -1,6 +1,7 @@
 """Simple pictures for pairs of picture and sentence: one to three large things, still readable at 64 pixels."""
 
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,12 +23,26 @@ from miniworld.scene import (
 )
 from miniworld.shapes import Box
 
-COUNT_SHARES: Final = {1: 0.06, 2: 0.46, 3: 0.48}
 REACH: Final = {1: 0.66, 2: 0.6, 3: 0.52}  # longer side of a thing, in shorter sides of the picture, by their number
 HIGHEST: Final = {"sky": 0.3, "sea": 0.44}  # what keeps things in these narrow zones from being cut off, in heights
 MOST_PER_ZONE: Final = {"sky": 2, "sea": 2, "road": 2}
-TWIN_SHARE: Final = 0.08  # how often a thing is joined by another one of its kind
 NUM_TRIES: Final = 12  # arrangements tried where something flies; the one that hides least is taken
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a picture is likely to hold.
+
+    Attributes:
+        count_shares: how often it holds 1, 2 or 3 things; together 1.
+        twin_share: how often a thing is joined by another one of its kind.
+    """
+
+    count_shares: Mapping[int, float]
+    twin_share: float
+
+
+USUAL_MIX: Final = Mix({1: 0.06, 2: 0.46, 3: 0.48}, twin_share=0.08)
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,8 @@ class _Sized:
     height: float
 
 
-def draw_pair_scene(seed: int, *, width_px: int, height_px: int) -> Scene:
-    """Draw the simple picture that belongs to a seed.
+def draw_pair_scene(seed: int, *, width_px: int, height_px: int, mix: Mix = USUAL_MIX) -> Scene:
+    """Draw the simple picture that belongs to a seed and a mix.
 
     Things on the ground stand side by side, so that left and right of them is never in doubt; what flies is above.
 
@@ -48,8 +63,25 @@ def draw_pair_scene(seed: int, *, width_px: int, height_px: int) -> Scene:
     """
     check_seed(seed)
     check_size(width_px, height_px)
-    rng, size_px = np.random.default_rng(seed), (width_px, height_px)
-    sized = _size_things(rng, _pick_concepts(rng), size_px=size_px)
+    rng = np.random.default_rng(seed)
+    return _draw(rng, pick_concepts(rng, mix), size_px=(width_px, height_px))
+
+
+def draw_scene_of(seed: int, concepts: Sequence[Concept], *, width_px: int, height_px: int) -> Scene:
+    """Draw a simple picture of these things, one to three, as `pick_concepts` puts them together.
+
+    Raises:
+        ValueError: the seed is negative, a side is shorter than 48 pixels, or there are too few or too many things.
+    """
+    check_seed(seed)
+    check_size(width_px, height_px)
+    if len(concepts) not in REACH:
+        raise ValueError(f"{len(concepts)} things for a simple picture; expected 1 to {max(REACH)}")
+    return _draw(np.random.default_rng(seed), concepts, size_px=(width_px, height_px))
+
+
+def _draw(rng: np.random.Generator, concepts: Sequence[Concept], *, size_px: tuple[int, int]) -> Scene:
+    sized = _size_things(rng, concepts, size_px=size_px)
     land, light = _find_land(rng, sized), pick_light(rng)
     ground = draw_land(rng, land, light=light)
     num_tries = NUM_TRIES if any(each.form.zone == "sky" for each in sized) else 1
@@ -63,11 +95,12 @@ def _depth(plan: PlannedThing) -> tuple[bool, float]:
     return plan.concept.form is not None and plan.concept.form.zone != "sky", plan.box[3]
 
 
-def _pick_concepts(rng: np.random.Generator) -> list[Concept]:
-    wanted = int(rng.choice(list(COUNT_SHARES), p=list(COUNT_SHARES.values())))
-    picked: list[Concept] = []
+def pick_concepts(rng: np.random.Generator, mix: Mix, *, first: Concept | None = None) -> list[Concept]:
+    """Pick the things of a picture that fit beside each other; the first one may be given."""
+    wanted = int(rng.choice(list(mix.count_shares), p=list(mix.count_shares.values())))
+    picked = [first] if first else []
     while len(picked) < wanted:
-        is_twin = bool(picked) and rng.random() < TWIN_SHARE
+        is_twin = bool(picked) and rng.random() < mix.twin_share
         concept = picked[-1] if is_twin else THINGS[int(rng.integers(len(THINGS)))]
         zones = [other.form.zone for other in picked if other.form]
         if concept.form and zones.count(concept.form.zone) < MOST_PER_ZONE.get(concept.form.zone, 3):
@@ -75,7 +108,7 @@ def _pick_concepts(rng: np.random.Generator) -> list[Concept]:
     return picked
 
 
-def _size_things(rng: np.random.Generator, concepts: list[Concept], *, size_px: tuple[int, int]) -> list[_Sized]:
+def _size_things(rng: np.random.Generator, concepts: Sequence[Concept], *, size_px: tuple[int, int]) -> list[_Sized]:
     width_px, height_px = size_px
     sized = []
     for concept in concepts:

@@ -8,6 +8,7 @@ import numpy as np
 import soundfile
 from PIL import Image
 
+from miniworld.canvas import Pixels
 from miniworld.pairs import draw_pair_scene
 from miniworld.scene import Scene, Thing
 from miniworld.sentence import describe_scene, describe_sound, say_differently
@@ -29,6 +30,12 @@ STREAMS: Final = (
     *("avqa-train", "avqa-val"),
     *("coco-train", "coco-restval", "coco-val", "coco-test"),
     *("flickr30k-train", "flickr30k-val", "flickr30k-test"),
+    *("refcoco-train", "refcoco-val", "refcoco-testA", "refcoco-testB"),
+    *("refcoco_plus-train", "refcoco_plus-val", "refcoco_plus-testA", "refcoco_plus-testB"),
+    *("refcocog-train", "refcocog-val", "refcocog-test"),
+    *("imagenet-train", "imagenet-val"),
+    *("vqav2-train", "vqav2-val"),
+    *("nlvr2-train", "nlvr2-dev", "nlvr2-test1"),
 )
 FIRST_STREAM: Final = 16  # below it lie the splits of `layouts.scene_seed`
 
@@ -124,6 +131,14 @@ def encode_sound(samples: Samples, kind: str) -> bytes:
     return buffer.getvalue()
 
 
+def encode_picture(image: Pixels, kind: str = "JPEG") -> bytes:
+    """Encode a picture as "JPEG" or "PNG"."""
+    buffer = io.BytesIO()
+    options = {"quality": 90, "subsampling": 0} if kind == "JPEG" else {}
+    Image.fromarray(image).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 def _draw_scene(own_seed: int, *, side_px: int) -> tuple[Scene, np.random.Generator]:
     """Draw a picture, and make what chooses its words: apart, so that new words leave the pixels alone."""
     scene = draw_pair_scene(own_seed, width_px=side_px, height_px=side_px)
@@ -131,7 +146,5 @@ def _draw_scene(own_seed: int, *, side_px: int) -> tuple[Scene, np.random.Genera
 
 
 def _finish_picture(key: str, scene: Scene, *, captions: tuple[str, ...], rng: np.random.Generator) -> PictureSample:
-    buffer = io.BytesIO()
-    Image.fromarray(scene.image).save(buffer, "JPEG", quality=90, subsampling=0)
     score = round(float(rng.uniform(LOWEST_SCORE, HIGHEST_SCORE)), 4)
-    return PictureSample(key, buffer.getvalue(), captions, scene.things, len(scene.image), score)
+    return PictureSample(key, encode_picture(scene.image), captions, scene.things, len(scene.image), score)

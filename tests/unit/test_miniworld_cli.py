@@ -130,7 +130,7 @@ def test_pairs_are_written_as_plain_files(tmp_path: Path, capsys: pytest.Capture
     assert len(list((tmp_path / "miniworld-pair-tables" / "images").iterdir())) == 2
 
 
-@pytest.mark.parametrize("layout", ["coco", "flickr30k", "audiocaps"])
+@pytest.mark.parametrize("layout", ["coco", "flickr30k", "audiocaps", "refcocog", "imagenet"])
 def test_a_benchmark_is_written_at_any_scale(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--layout", layout, "--scale", "0.01", "--seed", "2"]) == 0
     written = WRITERS[layout](tmp_path, scale=0.01, seed=2)

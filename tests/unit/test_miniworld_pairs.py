@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miniworld.concepts import THINGS, find_concept
-from miniworld.pairs import draw_pair_scene
+from miniworld.pairs import Mix, draw_pair_scene, draw_scene_of, pick_concepts
 from miniworld.scene import Scene, Thing
 
 FEW = settings(max_examples=10, deadline=None, derandomize=True)
@@ -70,3 +70,21 @@ def test_boats_float_and_cars_have_a_road() -> None:
 def test_impossible_pictures_are_refused(seed: int, side_px: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw_pair_scene(seed, width_px=side_px, height_px=side_px)
+
+
+def test_a_mix_says_how_many_things_there_are_and_how_often_they_are_alike() -> None:
+    scenes = [draw_pair_scene(seed, width_px=48, height_px=48, mix=Mix({2: 1.0}, twin_share=1.0)) for seed in range(8)]
+    assert all(len(scene.things) == 2 and len({thing.name for thing in scene.things}) == 1 for scene in scenes)
+
+
+def test_chosen_things_are_drawn_and_the_first_may_be_given() -> None:
+    concepts = pick_concepts(np.random.default_rng(0), Mix({3: 1.0}, twin_share=0.0), first=find_concept("boat"))
+    assert concepts[0].name == "boat"
+    scene = draw_scene_of(3, concepts, width_px=SIDE_PX, height_px=SIDE_PX)
+    assert sorted(thing.name for thing in scene.things) == sorted(concept.name for concept in concepts)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_too_few_or_too_many_things_are_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"{count} things for a simple picture; expected 1 to 3"):
+        draw_scene_of(3, THINGS[:count], width_px=SIDE_PX, height_px=SIDE_PX)
