@@ -250,15 +250,23 @@ def _open_folder(args: argparse.Namespace, task: str) -> Path:
     return earlier[-1]
 
 
-def _read_finished(folder: Path, options: RunOptions, plan: Plan) -> Record:
+def _read_finished(folder: Path, options: RunOptions, plan: Plan, part: Part) -> Record:
     """Give a finished run's record, if it is what the user asks for.
 
     Raises:
         ValueError: it was made with other settings.
     """
     record = read_record(folder / RECORD_FILE)
-    asked = {"profile": plan.settings, "seed": options.seed, "limit": options.limit}
-    if changed := [key for key, value in asked.items() if record.config.get(key) != value]:
+    asked = {
+        "profile": plan.settings,
+        "split": part.split,
+        "seed": options.seed,
+        "limit": options.limit,
+        "checkpoint": options.checkpoint and options.checkpoint.name,
+        "pretrained": options.pretrained and options.pretrained.name,
+    }
+    found = {**record.config, "split": record.split}
+    if changed := [key for key, value in asked.items() if found.get(key) != value]:
         raise ValueError(
             f"{folder.name} is finished and was made with another {changed[0]!r}; ask for the same settings, "
             "or leave --resume out"
@@ -271,7 +279,7 @@ def _run_part(name: str, plan: Plan, part: Part, *, job: _Job) -> Record:
     """Run one part of a task and write its record before anything else can go wrong."""
     folder = job.folders[name] / part.folder
     if (folder / RECORD_FILE).is_file():
-        return _read_finished(folder, job.options, plan)
+        return _read_finished(folder, job.options, plan, part)
     folder.mkdir(exist_ok=True)
     config = load_task_config(name)
     is_first = job.ranks.rank == 0

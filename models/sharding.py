@@ -78,6 +78,23 @@ def reduce_numbers(parameters: Iterable[nn.Parameter], world: World) -> None:
             world.sum(parameter.grad).div_(world.size)
 
 
+def separate_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Give every gradient memory of its own, in place.
+
+    Where a batch has one sample, nothing is summed over it, and autograd may hand one piece of memory to two parameters
+    that are added to each other: adding the next micro-batch to it, or clipping it, would then count twice.
+    """
+    seen: set[int] = set()
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None or isinstance(gradient, DTensor):
+            continue
+        place = gradient.untyped_storage().data_ptr()
+        if place in seen:
+            parameter.grad = gradient.clone()
+        seen.add(place)
+
+
 def measure_gradients(parameters: list[nn.Parameter]) -> Tensor:
     """Give the norm of all gradients together, over all ranks, as float32."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]

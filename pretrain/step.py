@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.batch import move
-from models.sharding import measure_gradients, reduce_numbers
+from models.sharding import measure_gradients, reduce_numbers, separate_gradients
 from models.world import Negatives, World
 from pretrain.config import StageConfig
 from pretrain.objective import Gather, Objective, PairBatch, StepLosses
@@ -60,6 +60,8 @@ class Stepper:
         for number, batch in enumerate(batches):
             losses = self._compute(batch, step=step, number=number, gather=self._choose_gather(cached, number))
             (losses.total / len(batches)).backward()
+            if number == 0:
+                separate_gradients(self.parameters)
             found.append(losses)
         reduce_numbers(self.parameters, self.world)
         return self._summarise(found, batches, is_stopped=is_stopped)

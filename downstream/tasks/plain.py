@@ -181,6 +181,8 @@ def has_training_set(name: str, options: RunOptions) -> bool:
     """Tell whether one of the sets that a recipe names is there; the miniworld always is."""
     if options.data_root is None:
         return True
+    if options.data_root.is_file():  # a table is one split: the one that is judged
+        return False
     if (table := find_table(name, options)) is not None:
         return table.is_file()
     task, _ = find_task(name)
@@ -227,9 +229,11 @@ def draw_miniworld(task: str, seed: int) -> Path:
     return WRITERS[task](MINIWORLD / f"seed{seed}", seed=seed)
 
 
-def is_miniworld(root: Path) -> bool:
-    """Tell whether a folder was drawn, not photographed or recorded."""
-    return (root / MINIWORLD_MANIFEST).is_file()
+def is_miniworld(root: Path, listing: Listing[Any]) -> bool:
+    """Tell whether a data set was drawn, not photographed or recorded: its own folder says so, at the root or below."""
+    top = root if root.is_dir() else root.parent
+    folders = (folder for folder in listing.sources[0].parents if folder.is_relative_to(top))
+    return any((folder / MINIWORLD_MANIFEST).is_file() for folder in folders)
 
 
 @functools.lru_cache(maxsize=8)

@@ -79,7 +79,7 @@ def open_training_set(
         name=table.name,
         version="authors' table",
         root_name=table.parent.name,
-        digest=digest(_list_contents(listing.samples, facts)),
+        digest=digest([_hash_lists(listing), _list_contents(listing.samples, facts)]),
         n=len(listing.samples),
         n_expected=None,
         ids_sha256=digest([sample.id for sample in listing.samples]),
@@ -90,6 +90,11 @@ def open_training_set(
 def _list_contents(samples: Sequence[Sample], facts: Mapping[Path, MediaFacts]) -> list[list[str]]:
     """List every sample's id with the content of its files."""
     return [[sample.id, *(facts[path].sha256 for path in sample.files)] for sample in samples]
+
+
+def _hash_lists(listing: Listing[Any]) -> dict[str, str]:
+    """Give the SHA-256 of every list by its name: captions and labels stand there."""
+    return {path.name: file_sha256(path) for path in listing.sources}
 
 
 def _gather(
@@ -138,14 +143,13 @@ def _describe(
     facts: Mapping[Path, MediaFacts],
 ) -> DataInfo:
     dataset = config.dataset
-    is_drawn = is_miniworld(root if root.is_dir() else root.parent)
+    is_drawn = is_miniworld(root, listing)
     counts = dataset.splits[split]
-    lists = {path.name: file_sha256(path) for path in listing.sources}
     return DataInfo(
         name=f"{dataset.name} layout of the miniworld" if is_drawn else dataset.name,
         version="miniworld" if is_drawn else dataset.version,
         root_name=root.name,
-        digest=digest([lists, _list_contents(samples, facts)]),
+        digest=digest([_hash_lists(listing), _list_contents(samples, facts)]),
         n=len(samples),
         n_expected=listing.num_listed if is_drawn or counts.samples is None else counts.samples,
         ids_sha256=digest([sample.id for sample in samples]),

@@ -32,8 +32,8 @@ class VectorCache:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
         with self._explained():
+            self._connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
             self._start_journal()
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL)")

@@ -27,7 +27,7 @@ from models.checkpoint.load import save_state
 from models.contrast import read_scale
 from models.heads import Classifier
 from models.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
-from models.sharding import clip_gradients, measure_gradients, reduce_numbers, spread
+from models.sharding import clip_gradients, measure_gradients, reduce_numbers, separate_gradients, spread
 from models.training import ParallelConfig
 from models.world import Negatives, World
 from reports.log_file import LOG_FILE, cut_log, encode_row
@@ -195,6 +195,8 @@ class _Trainer:
             loss = self._compute(step, number, examples, groups, gather)
             share = loss.total / (loss.weight * self.num_micros)
             share.backward()
+            if number == 0:
+                separate_gradients(self.parameters)
             summed += torch.stack([share.detach().double(), loss.hits.double() / self.settings.batch_size])
         total_loss, hits = self.world.sum(summed).tolist()
         value = float(total_loss) / self.world.size

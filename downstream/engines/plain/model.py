@@ -25,6 +25,7 @@ from reports.provenance import digest
 from reports.record import CheckpointInfo
 
 METADATA_KEY: Final = "finetuned"
+PRETRAINED_KEY: Final = "onepeace"  # under which our pretraining describes itself
 FOLDED_NAMES = 20  # of missing or unexpected parameters, in a record
 
 TYPE_EMBEDDINGS = (  # beginnings of names
@@ -305,7 +306,8 @@ def _type(config: ModelConfig, setting: SettingProfile) -> ModelConfig:
 def _read_released(checkpoint: Checkpoint, *, size: str, setting: SettingProfile) -> Origin:
     """Find out what a released file was fine-tuned for, from its names, shapes and the settings inside."""
     description = describe(checkpoint)
-    if description.num_decoder_parameters:
+    is_ours = isinstance(checkpoint.config, Mapping) and PRETRAINED_KEY in checkpoint.config
+    if description.num_decoder_parameters or is_ours:
         raise ValueError(
             f"{checkpoint.path} holds pretrained weights, not fine-tuned ones; name it with --pretrained, "
             "or judge it with --setting zero-shot"

@@ -8,13 +8,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from models.checkpoint.load import save_state
@@ -52,10 +47,7 @@ class TrainingState:
 
     def save(self, folder: Path, progress: Progress) -> None:
         """Write all that a resumed training needs; a kill leaves the last state or this one."""
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True)
-        model = self.collect()
-        flat: dict[str, Any] = get_optimizer_state_dict(self.module, self.optimizer, options=options)
-        moments = {name: value for name, value in flat.items() if isinstance(value, Tensor)}
+        model, moments = self.collect(), self._collect_moments()
         if self.world.is_first:
             tensors = {f"{MODEL}{name}": value for name, value in model.items()}
             tensors |= {f"{OPTIMIZER}{name}": value for name, value in moments.items()}
@@ -73,17 +65,47 @@ class TrainingState:
         if not path.is_file():
             return Progress(0)
         tensors, progress = _read(path)
-        options = StateDictOptions(full_state_dict=True, flatten_optimizer_state_dict=True)
         try:
+            options = StateDictOptions(full_state_dict=True)
             set_model_state_dict(self.module, _part(tensors, MODEL), options=options)
-            flat: dict[str, Any] = get_optimizer_state_dict(self.module, self.optimizer, options=options)
-            kept = {name: value for name, value in flat.items() if not isinstance(value, Tensor)}
-            set_optimizer_state_dict(
-                self.module, self.optimizer, {**kept, **_part(tensors, OPTIMIZER)}, options=options
-            )
+            self._restore_moments(_part(tensors, OPTIMIZER))
         except (RuntimeError, KeyError) as error:
             raise ValueError(f"{path} does not fit the model ({str(error).splitlines()[0]}); remove it") from None
         return progress
+
+    def _collect_moments(self) -> dict[str, Tensor]:
+        """Bring what the optimiser keeps together, `<parameter>/<key>`; what never had a gradient has nothing."""
+        moments = {}
+        for name, parameter in self.module.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                whole = value.full_tensor() if isinstance(value, DTensor) else value
+                if self.world.is_first:
+                    moments[f"{name}/{key}"] = whole.detach().cpu().clone()
+        return moments
+
+    def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
+        """Give the optimiser what it had, spread as its parameters are."""
+        parameters = dict(self.module.named_parameters())
+        state: dict[str, dict[str, Tensor]] = {}
+        for place, value in moments.items():
+            name, _, key = place.rpartition("/")
+            state.setdefault(name, {})[key] = _spread_like(parameters[name], value)
+        if not state:
+            raise KeyError("nothing of the optimiser")
+        self.optimizer.state.clear()
+        for name, kept in state.items():
+            self.optimizer.state[parameters[name]] = kept
+
+
+def _spread_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
+    """Bring a whole tensor to where a parameter is; a count of steps is the same everywhere."""
+    if value.ndim and value.shape != parameter.shape:
+        raise RuntimeError(f"the optimiser has {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
+    if value.ndim and isinstance(parameter, DTensor):
+        return distribute_tensor(
+            value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None
+        )
+    return value.to(parameter.device)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Any]:
