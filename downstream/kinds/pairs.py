@@ -17,7 +17,7 @@ from downstream.losses import Loss, index_loss
 from downstream.metrics.classification import score_accuracy
 
 NUM_OUTPUTS = 2
-IS_TRUE = 1  # which output says so; nothing published tells
+IS_TRUE = 0  # reference one_peace/data/vl_data/nlvr2_dataset.py
 
 
 class Pairs:

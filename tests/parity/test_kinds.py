@@ -100,7 +100,7 @@ def test_the_stored_model_answers_as_its_stored_outputs_do(find_cases, prefix, k
             samples = [PictureQuestion(str(n), path, "what?", ((str(best[n]), 0.6),)) for n in range(len(best))]
             worth = 0.6
         else:
-            samples = [PicturePair(str(n), path, path, "so it is", is_true=best[n] == 1) for n in range(len(best))]
+            samples = [PicturePair(str(n), path, path, "so it is", is_true=best[n] == 0) for n in range(len(best))]
             worth = 1
         facts = Facts("image", answers=tuple(map(str, range(stored.shape[1]))))
         judged = load_kind(kind).judge(samples, lambda _, logits=logits: logits, facts)

@@ -18,7 +18,7 @@ SAMPLES = [
     PicturePair("a-1", LEFT, RIGHT, "one is blue", is_true=False),
     PicturePair("b-0", THIRD, RIGHT, "none is green", is_true=True),
 ]
-LOGITS = torch.tensor([[0.0, 1.0], [0.5, 2.0], [-1.0, 1.0]])  # all are said to be true
+LOGITS = torch.tensor([[1.0, 0.0], [2.0, 0.5], [1.0, -1.0]])  # all are said to be true
 
 
 def judge():
@@ -35,12 +35,12 @@ def test_a_unit_is_the_sentence_with_each_picture_the_left_one_first() -> None:
     assert unit.signature == (("text", "image"), ("text", "image"))
 
 
-def test_the_second_output_says_true() -> None:
+def test_the_first_output_says_true() -> None:
     (metric,) = judge().metrics
     assert (metric.name, metric.n, metric.hits) == ("accuracy", 3, 2)
     swapped = KIND.judge(SAMPLES, lambda _: LOGITS.flip(1), FACTS)
     assert swapped.metrics[0].hits == 1
-    assert [example.target for example in KIND.list_examples(SAMPLES, FACTS)] == [(1,), (0,), (1,)]
+    assert [example.target for example in KIND.list_examples(SAMPLES, FACTS)] == [(0,), (1,), (0,)]
 
 
 def test_sentences_about_one_pair_are_drawn_again_together() -> None:
@@ -62,7 +62,7 @@ def test_rows_tell_what_was_said_and_how_surely() -> None:
 
 
 def test_the_loss_is_cross_entropy_over_both_outputs() -> None:
-    loss = KIND.compute_loss(Batch((LOGITS,), torch.tensor([[1], [0], [1]]), 2, None, lambda _: Negatives({}, 0), 0.0))
+    loss = KIND.compute_loss(Batch((LOGITS,), torch.tensor([[0], [1], [0]]), 2, None, lambda _: Negatives({}, 0), 0.0))
     spelled_out = sum(math.log(1 + math.exp(gap)) for gap in (-1.0, 1.5, -2.0))
     assert float(loss.total) == pytest.approx(spelled_out, abs=1e-5)
     assert (loss.weight, int(loss.hits)) == (3, 2)
