@@ -31,8 +31,8 @@ test: $(READY) ## lint, types and the default tests (about 6 minutes)
 	@$(VENV)/bin/mypy
 	@$(PY) -m pytest -q -m "not slow and not gpu and not weights"
 
-test-slow: $(READY) ## the tests that `make test` leaves out (about 10 minutes)
-	@echo "test-slow: whole jobs end to end (about 10 minutes on two cores)"
+test-slow: $(READY) ## the tests that `make test` leaves out (about 20 minutes)
+	@echo "test-slow: whole jobs end to end (about 20 minutes on two cores)"
 	@$(PY) -m pytest -q -m "slow and not gpu and not weights"
 
 weights: $(READY) ## pretrain the small size through both stages and ship it (about an hour on two free cores)

@@ -108,7 +108,11 @@ class Bench:
     def run(self, *arguments: object, expected: int = 0, **options: Any) -> tuple[str, str]:
         """Run the command to its end; gives what it said."""
         process = self.start(*arguments, **options)
-        stdout, stderr = process.communicate()
+        try:
+            stdout, stderr = process.communicate(timeout=WAIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill_when(process, lambda: True)
+            raise
         assert process.returncode == expected, stderr
         return stdout, stderr
 
@@ -186,9 +190,7 @@ def test_esc50_from_raw_files_to_a_judged_number(unbroken: tuple[Bench, str, str
     rows = bench.rows("esc50")
     assert sum(row["truth"] == row["prediction"] for row in rows) == record.metrics[0].hits
     assert len(rows) == 85
-    for word in ("not comparable with the paper's", "MINI", "weights: mini.safetensors"):
-        assert word in stderr
-    assert "esc50" in stdout
+    assert all(word in stderr for word in ("not comparable with the paper's", "MINI", "weights: mini.safetensors"))
     assert stdout.strip().endswith("python reports/run.py table")
 
 
@@ -220,18 +222,19 @@ def test_both_layouts_give_the_same_samples_and_numbers(bench: Bench, world: Pat
 
 def test_any_number_of_processes_gives_the_same_numbers_and_predictions(bench: Bench, world: Path) -> None:
     data = ["--data-root", str(world)]
-    first = [["esc50", *data], ["fsd50k", *data, *tiny(steps=3, batch=12, micro=2)]]
+    first = [["esc50", "coco", "--setting", "zero-shot", *data], ["fsd50k", *data, *tiny(steps=3, batch=12, micro=2)]]
     bench.run(loop=first, output="ranks1")
     second = ["fsd50k", *data, "--checkpoint", str(bench.trainings("ranks1")[0] / "weights.safetensors")]
     bench.run(*second, output="ranks1-same")
     for ranks in (2, 3):
-        bench.run(loop=first, output=f"ranks{ranks}", ranks=ranks)
-        bench.run(*second, output=f"ranks{ranks}-same", ranks=ranks)
+        for arguments, output in ((first[0], ""), (first[1], ""), (second, "-same")):
+            bench.run(*arguments, output=f"ranks{ranks}{output}", ranks=ranks)
     alone = read_log(bench.trainings("ranks1")[0])
     for ranks in (2, 3):
         output = f"ranks{ranks}"
-        assert numbers(bench.record("esc50", output)) == numbers(bench.record("esc50", "ranks1"))
-        assert bench.rows("esc50", output) == bench.rows("esc50", "ranks1")
+        for task in ("esc50", "coco"):
+            assert numbers(bench.record(task, output)) == numbers(bench.record(task, "ranks1"))
+            assert bench.rows(task, output) == bench.rows(task, "ranks1")
         assert numbers(bench.record("fsd50k", f"{output}-same")) == numbers(bench.record("fsd50k", "ranks1-same"))
         assert bench.rows("fsd50k", f"{output}-same") == bench.rows("fsd50k", "ranks1-same")
         together = read_log(bench.trainings(output)[0])
@@ -307,18 +310,25 @@ def test_another_number_of_processes_goes_on_where_a_training_was_killed(bench: 
     assert [row["loss"] for row in rows] == pytest.approx([row["loss"] for row in whole], rel=1e-4)
 
 
+def test_a_fault_that_one_process_finds_ends_all(bench: Bench, world: Path) -> None:
+    folder = bench.folder / "ESC-50-master"
+    shutil.copytree(world / "ESC-50-master", folder)
+    sorted((folder / "audio").iterdir())[4].write_bytes(b"")
+    stdout, stderr = bench.run("esc50", "--data-root", folder, ranks=2, expected=1)  # the launcher's own code
+    assert len([line for line in stderr.splitlines() if line.startswith("error:") and "esc50.csv, line 6" in line]) == 1
+    assert stdout == ""
+    assert bench.runs("esc50") == []
+
+
 def test_audiocaps_and_clotho_are_judged_by_one_training(bench: Bench, world: Path) -> None:
     arguments = ["--setting", "fine-tuned", "--data-root", world, *tiny(steps=2)]
     _, stderr = bench.run("audiocaps", "clotho", *arguments)
     assert stderr.count("fine-tuned weights of the same recipe, data and code are there") == 1
-    assert len(bench.trainings()) == 1
     first, second = bench.record("audiocaps"), bench.record("clotho")
     assert first.checkpoint.sha256 == second.checkpoint.sha256
-    assert first.timings["train_s"] > 0
-    assert second.timings["train_s"] == 0
+    assert first.timings["train_s"] > 0 == second.timings["train_s"]
     assert first.setting == second.setting == "fine-tuned"
     (trained,) = bench.trainings()
-    assert trained.name.startswith("audiocaps-clotho-")
     for task in ("audiocaps", "clotho"):
         (part,) = bench.runs(task)[0].iterdir()
         assert json.loads((part / "training.json").read_text())["training"] == trained.name
@@ -372,8 +382,7 @@ def test_what_one_task_refuses_costs_the_others_nothing(bench: Bench, world: Pat
     assert "Traceback" not in stderr
     assert [len(bench.runs(task)) for task in ("esc50", "coco", "flickr30k")] == [1, 0, 1]
     assert [bench.record(task).metrics[0].n for task in ("esc50", "flickr30k")] == [6, 6]
-    assert "esc50" in stdout
-    assert "flickr30k" in stdout
+    assert all(task in stdout for task in ("esc50", "flickr30k"))
 
 
 def test_a_finished_run_is_given_for_what_it_is_only(bench: Bench, world: Path) -> None:

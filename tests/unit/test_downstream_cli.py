@@ -293,3 +293,63 @@ def test_going_on_with_a_task_does_not_pick_a_task_with_a_longer_name(tmp_path: 
         (tmp_path / name).mkdir()
     args = cli.build_parser().parse_args(["refcoco", "--resume", "-o", str(tmp_path)])
     assert cli._open_folder(args, "refcoco").name.endswith("aaaaaa")
+
+
+PLAIN = [name for name in list_tasks() if load_task_config(name).engine == "plain"]
+
+
+@pytest.mark.parametrize("task", PLAIN)
+def test_a_dry_run_of_every_plain_task_tells_its_settings_and_writes_nothing(run, task: str, tmp_path: Path) -> None:
+    code, out, err = run(task, "--dry-run")
+    assert (code, err) == (0, "")
+    config = load_task_config(task)
+    assert out.startswith(f"{config.title}, profile mini (")
+    for setting in config.profiles["mini"]["settings"]:
+        assert f"\n  {setting:<12} {config.dataset.split}" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["esc50", "--setting", "fine-tuned"], "esc50 is judged zero-shot, not fine-tuned"),
+        (["esc50", "--split", "test"], "unknown split of esc50 'test'. Known: all."),
+        (["esc50", "--tta"], "--tta is nothing that esc50 knows; leave it out"),
+        (["esc50", "--set", "settings.zero-shot.prompt=3"], "prompt 3"),
+        (["coco", "--set", "settings.fine-tuned.training.micro_batch_size=7"], "no multiple of micro_batch_size 7"),
+        (
+            ["fsd50k", "esc50", "--set", "settings.fine-tuned.batch_size=4"],
+            "unknown key 'fine-tuned'. Known: zero-shot.",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_argument_of_a_plain_task_is_one_line(run, arguments: list[str], message: str, tmp_path: Path) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert message in line
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("task", PLAIN)
+def test_the_paper_profile_of_a_plain_task_names_all_that_is_missing(run, task: str, tmp_path: Path) -> None:
+    code, out, err = run(task, "--profile", "paper")
+    missing = [line for line in err.splitlines() if line.startswith("error: missing ")]
+    assert (code, out) == (4, "")
+    assert {"data", "weights"} <= {line.split()[2].rstrip(":") for line in missing}
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_missing_of_several_tasks_is_named_at_once(run, tmp_path: Path) -> None:
+    code, _, err = run("esc50", "fsd50k", "--data-root", tmp_path)
+    missing = [line for line in err.splitlines() if line.startswith("error: missing data: no ")]
+    assert (code, len(missing)) == (4, 2)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many"])
+def test_a_batch_has_a_sample_or_more(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*DRY, "--batch-size", text])
+    assert caught.value.code == 2
+    assert "no whole number of samples from 1" in capsys.readouterr().err

@@ -1,6 +1,5 @@
 """A fine-tuning learns, whatever its batches are cut into, keeps its best weights, and goes on where it was killed."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,7 +19,7 @@ from downstream.engines.plain.fit import BEST_FILE, Fitting, fit
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import build_trainee
 from downstream.engines.plain.settings import SettingProfile
-from downstream.engines.plain.training_state import STATE_FILE, Progress, TrainingState
+from downstream.engines.plain.training_state import STATE_FILE, Progress
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Captioned, Labelled, Question
 from downstream.kinds import load_kind
@@ -222,13 +221,13 @@ def run_with_a_kill(media: Path, folder: Path, *, at_step: int, **changes: Any) 
     return fit(make("retrieval", media, folder, **changes))
 
 
-@pytest.mark.parametrize("at_step", [2, 5, 9])
+@pytest.mark.parametrize("at_step", [1, 3, 5])
 def test_a_training_that_was_killed_ends_with_the_same_numbers(at_step: int, media: Path, tmp_path: Path) -> None:
     changes: dict[str, Any] = {
-        "steps": 9,
-        "batch_size": 8,
-        "micro_batch_size": 4,
-        "state_interval": 3,
+        "steps": 5,
+        "batch_size": 6,
+        "micro_batch_size": 3,
+        "state_interval": 2,
         "drop_path_rate": 0.3,
         "crop_scale": [0.5, 1.0],
         "optim": {**TRAINING["optim"], "weight_decay": 0.05, "warmup_steps": 2, "clip": 1.0},
@@ -236,10 +235,10 @@ def test_a_training_that_was_killed_ends_with_the_same_numbers(at_step: int, med
     whole, progress = fit(make("retrieval", media, tmp_path / "whole", **changes))
     resumed, other = run_with_a_kill(media, tmp_path / "killed", at_step=at_step, **changes)
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
-    assert progress == other == Progress(9, 9, None)
+    assert progress == other == Progress(5, 5, None)
     rows = [[{**row, "time": 0} for row in read_log(tmp_path / name)] for name in ("whole", "killed")]
     assert rows[0] == rows[1]
-    assert [row["step"] for row in rows[1]] == list(range(1, 10))
+    assert [row["step"] for row in rows[1]] == list(range(1, 6))
     assert not (tmp_path / "killed" / STATE_FILE).exists()
 
 
@@ -393,52 +392,3 @@ def test_processes_that_load_data_change_nothing(media: Path, tmp_path: Path) ->
     alone, _ = fit(make("retrieval", media, tmp_path / "alone", **changes))
     helped, _ = fit(replace(make("retrieval", media, tmp_path / "helped", **changes), num_workers=2))
     assert all(torch.equal(value, helped[name]) for name, value in alone.items())
-
-
-def write_state(media: Path, folder: Path) -> Fitting:
-    fitting = make("classification", media, folder, steps=4, state_interval=2)
-    trainer = fit_module._Trainer(fitting)
-    for step, micros in trainer.list_batches(0, 1):
-        trainer.run_step(step, micros, total=4)
-    trainer.state.save(folder, Progress(1, None, None))
-    return fitting
-
-
-@pytest.mark.parametrize("damage", ["torn", "no progress", "no json", "another model", "no optimizer"])
-def test_a_state_that_cannot_be_gone_on_from_is_one_line(damage: str, media: Path, tmp_path: Path) -> None:
-    write_state(media, tmp_path)
-    path, kind = tmp_path / STATE_FILE, "classification"
-    with safe_open(path, framework="pt") as file:
-        tensors, told = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
-    if damage == "torn":
-        path.write_bytes(path.read_bytes()[:3000])
-    elif damage == "another model":
-        kind = "multi_label"
-    else:
-        kept = {name: value for name, value in tensors.items() if damage != "no optimizer" or "optimizer" not in name}
-        progress = {"no progress": {}, "no json": {"progress": "{"}}.get(damage, told)
-        fit_module.save_state(kept, path, metadata=progress)
-    with pytest.raises(ValueError, match="remove it") as caught:
-        fit(make(kind, media, tmp_path, steps=4, state_interval=2))
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_state_comes_back_bit_for_bit(media: Path, tmp_path: Path) -> None:
-    write_state(media, tmp_path)
-    trainer = fit_module._Trainer(make("classification", media, tmp_path, steps=4))
-    assert trainer.state.load(tmp_path) == Progress(1, None, None)
-    with safe_open(tmp_path / STATE_FILE, framework="pt") as file:
-        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        assert json.loads(file.metadata()["progress"])["step"] == 1
-    for name, value in trainer.module.state_dict().items():
-        assert torch.equal(value, stored[f"model/{name}"])
-    moments = [name for name in stored if name.startswith("optimizer/")]
-    num_moments = sum(len(each) for each in trainer.state.optimizer.state.values())
-    assert len(moments) >= num_moments > 0
-    assert any(stored[name].ne(0).any() for name in moments if "exp_avg" in name)
-
-
-def test_nothing_there_is_the_beginning(tmp_path: Path, media: Path) -> None:
-    module = make("classification", media, tmp_path).loaded.module
-    assert TrainingState(module, torch.optim.AdamW(module.parameters()), CPU).load(tmp_path) == Progress(0)

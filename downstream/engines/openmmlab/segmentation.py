@@ -4,25 +4,25 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from downstream.engines.openmmlab.fit import FitOptions, fit
 from downstream.engines.openmmlab.imports import EXPECTED, prepare
 from downstream.engines.openmmlab.model import Segmentor, build_segmentor
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE, PREDICTIONS_FOLDER, PredictOptions, predict
+from downstream.engines.openmmlab.released import check_classes, is_released, load_released
 from downstream.engines.openmmlab.state import STATE_FILE
 from downstream.engines.settings import SegmentationJob
-from downstream.engines.vit_adapter import rename_adapter_state
 from downstream.formats.ade20k import Pair
 from downstream.metrics.segmentation import Areas, class_ious, picture_ious, score
 from downstream.pictures import Triple, draw_grid
 from downstream.workplace import Workplace
 from models.checkpoint.load import LoadReport, load_state, save_state
 from models.checkpoint.names import rename_state
-from models.checkpoint.reader import file_sha256, read_state
+from models.checkpoint.reader import file_sha256, open_checkpoint, read_state
 from reports.provenance import Clock, describe_processor
 from reports.record import CheckpointInfo, MetricValue
 
@@ -83,12 +83,10 @@ def prepare_segmentor(
         ValueError: weights that do not fit, or cannot be read safely.
         FileNotFoundError: weights that are not there.
     """
+    if job.checkpoint is not None:
+        return _load_finetuned(job, job.checkpoint, workplace)
     segmentor = build_segmentor(job.profile, num_classes=job.num_classes, seed=job.seed)
     device = choose_device(job.device)
-    if job.checkpoint is not None:
-        report = load_state(segmentor, _segmentor_state(read_state(job.checkpoint)))
-        workplace.say(f"loaded {job.checkpoint.name}: {report}")
-        return segmentor.to(device), _describe(report, job.checkpoint.name, file_sha256(job.checkpoint))
     path = workplace.folder / CHECKPOINT_FILE
     start = job.pretrained.name if job.pretrained else f"random initialisation, seed {job.seed}"
     name = f"{CHECKPOINT_FILE} (fine-tuned from {start})"
@@ -115,6 +113,18 @@ def prepare_segmentor(
     return segmentor, _describe(report, name, file_sha256(path))
 
 
+def _load_finetuned(job: SegmentationJob, path: Path, workplace: Workplace) -> tuple[Segmentor, CheckpointInfo]:
+    """Build the segmentor of a fine-tuned file, published or ours; what the file says of itself is judged first."""
+    device = choose_device(job.device)
+    checkpoint = open_checkpoint(path)
+    check_classes(checkpoint.config, ADE20KDataset.METAINFO["classes"], path=path)
+    load = load_released if is_released(checkpoint) else load_state
+    segmentor = build_segmentor(job.profile, num_classes=job.num_classes, seed=job.seed)
+    report = load(segmentor, {name: checkpoint.tensor(name) for name in checkpoint.names})
+    workplace.say(f"loaded {path.name}: {report}")
+    return segmentor.to(device), _describe(report, path.name, file_sha256(path))
+
+
 def _load_pretrained(segmentor: Segmentor, job: SegmentationJob, workplace: Workplace) -> LoadReport:
     """Load encoder weights where some are named; everything around the encoder starts fresh either way."""
     names = tuple(segmentor.state_dict())
@@ -125,13 +135,6 @@ def _load_pretrained(segmentor: Segmentor, job: SegmentationJob, workplace: Work
     report = load_state(segmentor.backbone.model, {name: value for name, value in state.items() if name in kept})
     workplace.say(f"loaded {job.pretrained.name} into the encoder: {report}")
     return report
-
-
-def _segmentor_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give a segmentor's state our names: backbones may have published ones."""
-    backbone = {name.removeprefix("backbone."): value for name, value in state.items() if name.startswith("backbone.")}
-    rest = {name: value for name, value in state.items() if not name.startswith("backbone.")}
-    return {**{f"backbone.{name}": value for name, value in rename_adapter_state(backbone).items()}, **rest}
 
 
 def _describe(report: LoadReport, name: str, sha256: str) -> CheckpointInfo:
