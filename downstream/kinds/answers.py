@@ -11,7 +11,7 @@ from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import PictureQuestion
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, number_clusters
 from downstream.losses import Loss, multi_label_loss
 from downstream.metrics.classification import score_soft_accuracy
 from reports.record import MetricValue
@@ -124,8 +124,7 @@ def _score(samples: Sequence[PictureQuestion], worths: Sequence[float | None], *
     known = [(sample.media, worth) for sample, worth in zip(samples, worths, strict=True) if worth is not None]
     if not known:
         return ()
-    numbers: dict[object, int] = {}
-    clusters = np.array([numbers.setdefault(media, len(numbers)) for media, _ in known])
+    clusters = number_clusters(media for media, _ in known)
     chosen = np.array([[worth] for _, worth in known])  # the column of the answer that was chosen
     return (score_soft_accuracy(chosen, np.zeros(len(known), dtype=np.int64), clusters=clusters, seed=seed),)
 

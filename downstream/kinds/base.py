@@ -1,10 +1,12 @@
 """What a kind of task is to the engine: samples to units, outputs to a loss, outputs to numbers."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
@@ -60,6 +62,22 @@ class Judged:
     metrics: tuple[MetricValue, ...]
     rows: Iterable[Row]
     per_class: dict[str, float | None] = field(default_factory=dict)
+
+
+class _WithMedia(Protocol):
+    @property
+    def media(self) -> Path: ...
+
+
+def list_media(samples: Sequence[_WithMedia], facts: Facts) -> tuple[Unit, ...]:
+    """List a unit for each sample: its picture or sound alone."""
+    return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
+
+
+def number_clusters(owners: Iterable[Hashable]) -> NDArray[np.int64]:
+    """Number what samples have in common, in the order it comes: equal owners make one cluster of an interval."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(owner, len(numbers)) for owner in owners], dtype=np.int64)
 
 
 class Kind(Protocol):

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Question
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, number_clusters
 from downstream.losses import Loss, hinge_loss
 from downstream.metrics.classification import score_accuracy
 
@@ -30,8 +29,7 @@ class Choice:
         """Take the answer of the highest output; questions about one clip are one cluster of the interval."""
         scores = outputs(self.list_units(samples, facts)).view(len(samples), -1)
         truth = torch.tensor([sample.answer for sample in samples])
-        numbers: dict[object, int] = {}
-        clusters = np.array([numbers.setdefault(sample.media, len(numbers)) for sample in samples])
+        clusters = number_clusters(sample.media for sample in samples)
         is_right = (scores.argmax(dim=1) == truth).numpy()
         return Judged((score_accuracy(is_right, clusters=clusters, seed=facts.seed),), _rows(samples, scores))
 

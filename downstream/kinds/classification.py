@@ -8,7 +8,7 @@ from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Labelled
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, list_media
 from downstream.losses import Loss, index_loss
 from downstream.metrics.classification import score_accuracy
 
@@ -22,7 +22,7 @@ class Classification:
 
     def list_units(self, samples: Sequence[Labelled], facts: Facts) -> tuple[Unit, ...]:
         """List every picture or sound."""
-        return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
+        return list_media(samples, facts)
 
     def judge(self, samples: Sequence[Labelled], outputs: Outputs, facts: Facts) -> Judged:
         """Take the class of the highest output."""

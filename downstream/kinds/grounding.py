@@ -8,7 +8,7 @@ from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Referred
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, number_clusters
 from downstream.losses import Loss, box_loss
 from downstream.metrics.grounding import overlaps, score_boxes
 
@@ -31,8 +31,7 @@ class Grounding:
         """Count boxes that overlap the true one by half; sentences about one picture are one cluster."""
         predicted = to_pixels(outputs(self.list_units(samples, facts)), samples, facts)
         truth = np.array([sample.box for sample in samples], dtype=np.float64)
-        numbers: dict[object, int] = {}
-        clusters = np.array([numbers.setdefault(sample.media, len(numbers)) for sample in samples])
+        clusters = number_clusters(sample.media for sample in samples)
         metric = score_boxes(predicted, truth, clusters=clusters, seed=facts.seed)
         return Judged((metric,), _rows(samples, predicted, overlaps(predicted, truth)))
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Labelled
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, list_media
 from downstream.losses import Loss, multi_label_loss
 from downstream.metrics.classification import average_precisions, score_map
 
@@ -26,7 +26,7 @@ class MultiLabel:
 
     def list_units(self, samples: Sequence[Labelled], facts: Facts) -> tuple[Unit, ...]:
         """List every picture or sound."""
-        return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
+        return list_media(samples, facts)
 
     def judge(self, samples: Sequence[Labelled], outputs: Outputs, facts: Facts) -> Judged:
         """Average the precision of every class's ranking; a class without positives counts 0."""

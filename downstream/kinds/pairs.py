@@ -6,13 +6,12 @@ released weights that mean the first, the accuracy comes out as its complement.
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import PicturePair
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, number_clusters
 from downstream.losses import Loss, index_loss
 from downstream.metrics.classification import score_accuracy
 
@@ -39,8 +38,7 @@ class Pairs:
         logits = outputs(self.list_units(samples, facts))
         truth = torch.tensor([_target(sample) for sample in samples])
         is_right = (logits.argmax(dim=1) == truth).numpy()
-        numbers: dict[object, int] = {}
-        clusters = np.array([numbers.setdefault(sample.files, len(numbers)) for sample in samples])
+        clusters = number_clusters(sample.files for sample in samples)
         return Judged((score_accuracy(is_right, clusters=clusters, seed=facts.seed),), _rows(samples, logits))
 
     def list_examples(self, samples: Sequence[PicturePair], facts: Facts) -> tuple[Example, ...]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Labelled
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, list_media
 from downstream.losses import Loss, index_loss
 from reports.interval import NUM_RESAMPLES, bootstrap_interval, measure_share, name_bootstrap
 from reports.record import MetricValue
@@ -30,7 +30,7 @@ class PictureClass:
 
     def list_units(self, samples: Sequence[Labelled], facts: Facts) -> tuple[Unit, ...]:
         """List every picture."""
-        return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
+        return list_media(samples, facts)
 
     def judge(self, samples: Sequence[Labelled], outputs: Outputs, facts: Facts) -> Judged:
         """Tell how often the class is the best or among the best five, and the cross-entropy.

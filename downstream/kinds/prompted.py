@@ -6,7 +6,7 @@ import numpy as np
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Labelled
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, list_media
 from downstream.losses import Loss
 from downstream.metrics.retrieval import score_prompted
 from models.retrieval import Retrieved, search
@@ -22,14 +22,14 @@ class Prompted:
 
     def list_units(self, samples: Sequence[Labelled], facts: Facts) -> tuple[Unit, ...]:
         """List every picture or sound, then every class's sentence."""
-        return (*_media(samples, facts), *_prompts(facts))
+        return (*list_media(samples, facts), *_prompts(facts))
 
     def judge(self, samples: Sequence[Labelled], outputs: Outputs, facts: Facts) -> Judged:
         """Take the class of the nearest sentence."""
         classes = np.arange(len(facts.class_names))
         truth = np.array([sample.labels[0] for sample in samples])
         found = search(
-            {facts.media: outputs(_media(samples, facts)), "text": outputs(_prompts(facts))},
+            {facts.media: outputs(list_media(samples, facts)), "text": outputs(_prompts(facts))},
             {facts.media: truth, "text": classes},
             query=facts.media,
             gallery="text",
@@ -48,10 +48,6 @@ class Prompted:
     def compute_loss(self, batch: Batch) -> Loss:  # noqa: ARG002
         """Refuse, as `list_examples` does."""
         raise ValueError("classes named by a prompt are judged zero-shot; leave the training out")
-
-
-def _media(samples: Sequence[Labelled], facts: Facts) -> tuple[Unit, ...]:
-    return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
 
 
 def _prompts(facts: Facts) -> tuple[Unit, ...]:

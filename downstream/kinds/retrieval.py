@@ -6,7 +6,7 @@ import numpy as np
 
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Captioned
-from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row
+from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, list_media
 from downstream.losses import Loss, contrastive_loss
 from downstream.metrics.retrieval import score_recall
 from models.retrieval import RANKS, Retrieved, search_both_ways
@@ -20,13 +20,13 @@ class Retrieval:
 
     def list_units(self, samples: Sequence[Captioned], facts: Facts) -> tuple[Unit, ...]:
         """List every picture or sound, then every caption."""
-        return (*_media(samples, facts), *_captions(samples))
+        return (*list_media(samples, facts), *_captions(samples))
 
     def judge(self, samples: Sequence[Captioned], outputs: Outputs, facts: Facts) -> Judged:
         """Search both ways among all candidates; recall at the ranks that there are candidates for."""
         items = np.arange(len(samples))
         owners = np.repeat(items, [len(sample.captions) for sample in samples])
-        vectors = {facts.media: outputs(_media(samples, facts)), "text": outputs(_captions(samples))}
+        vectors = {facts.media: outputs(list_media(samples, facts)), "text": outputs(_captions(samples))}
         ks = tuple(k for k in RANKS if k <= len(samples))
         found = search_both_ways(vectors, {facts.media: items, "text": owners}, ks=ks)
         return Judged(score_recall(found, seed=facts.seed), _rows(samples, found, facts.media))
@@ -47,10 +47,6 @@ class Retrieval:
         return contrastive_loss(
             vectors, batch.gather(vectors), scale=batch.scale, label_smoothing=batch.label_smoothing
         )
-
-
-def _media(samples: Sequence[Captioned], facts: Facts) -> tuple[Unit, ...]:
-    return tuple(Unit.of(**{facts.media: sample.media}) for sample in samples)
 
 
 def _captions(samples: Sequence[Captioned]) -> tuple[Unit, ...]:
