@@ -1,6 +1,5 @@
 """ADE20K semantic segmentation: the vision branch with ViT-Adapter and Mask2Former."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from downstream.tasks.base import (
     Result,
     RunOptions,
     Task,
+    read_metadata,
     refuse_options,
 )
 from downstream.workplace import Workplace, count_ranks
@@ -106,14 +106,9 @@ def choose_profile(config: TaskConfig, options: RunOptions) -> tuple[ProfileName
 
 def _is_ours(path: Path) -> bool:
     """Tell whether a file is a fine-tuned segmentor of a mini run, from its header alone."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length < 100_000_000 else b""
     try:
-        return bool(json.loads(json.loads(header)["__metadata__"]["profile"])["size"] != "4b")
-    except (ValueError, KeyError, TypeError):
+        return bool(read_metadata(path)["profile"]["size"] != "4b")
+    except (KeyError, TypeError):
         return False
 
 

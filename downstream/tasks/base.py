@@ -1,5 +1,6 @@
 """What a task is to the command line."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ Setting = str
 
 MINIWORLD = ROOT / "data" / "miniworld"
 MINIWORLD_MANIFEST = "miniworld.json"
+MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,26 @@ class Task(Protocol):
             FileNotFoundError: data or weights that are not there.
         """
         ...
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Read what the header of a safetensors file says, by key, JSON taken apart; nothing of any other file."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length < MAX_HEADER_BYTES else b""
+    try:
+        return {key: _parse(value) for key, value in json.loads(header)["__metadata__"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _parse(value: Any) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, TypeError):
+        return value
 
 
 def refuse_options(options: RunOptions, names: Sequence[str], *, task: str) -> None:

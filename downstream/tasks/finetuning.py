@@ -7,19 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from downstream.config import TaskConfig
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, count_workers, encode
+from downstream.engines.plain.encode import Encoding, count_workers
 from downstream.engines.plain.fit import Fitting, fit
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, build_trainee, describe_origin, save_finetuned
 from downstream.engines.plain.settings import FineTuning, PlainProfile, SettingProfile
-from downstream.engines.plain.units import Example, Unit, unit_key
+from downstream.engines.plain.units import Example
 from downstream.kinds import load_kind
 from downstream.kinds.base import Facts
 from downstream.tasks.base import RunOptions
+from downstream.tasks.judging import judge_samples
 from downstream.tasks.plain import UNTRAINED, PlainTask, find_task, list_recipe
 from downstream.tasks.plain_data import SplitData, open_split, open_training_set
 from downstream.workplace import Workplace
@@ -201,12 +201,9 @@ def _validate(course: _Course, loaded: Loaded, preparer: Preparer) -> float:
     place = Path(course.world.share_text(own))
     try:
         with VectorCache(place / "vectors.sqlite") as cache:
-            encode(kind.list_units(data.samples, facts), encoding, cache, progress=lambda *_: None)
-
-            def read(asked: Sequence[Unit]) -> Any:
-                return cache.read([unit_key(unit, data.digests) for unit in asked])
-
-            judged = kind.judge(data.samples, read, facts)
+            judged, _ = judge_samples(
+                kind, data.samples, facts, encoding=encoding, cache=cache, progress=lambda *_: None
+            )
         course.world.barrier()
     finally:
         if course.workplace.is_first:

@@ -1,7 +1,6 @@
 """Tasks of the plain engine: a reader, a kind and a config make one. Imports no torch before a run."""
 
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,16 @@ from downstream.config import ProfileName, TaskConfig, load_task_config
 from downstream.engines.plain.settings import PlainProfile, SettingProfile, settle
 from downstream.formats.base import Listing, Sample
 from downstream.tasks import load_task
-from downstream.tasks.base import MINIWORLD, MINIWORLD_MANIFEST, Part, Plan, Result, RunOptions, refuse_options
+from downstream.tasks.base import (
+    MINIWORLD,
+    MINIWORLD_MANIFEST,
+    Part,
+    Plan,
+    Result,
+    RunOptions,
+    read_metadata,
+    refuse_options,
+)
 from downstream.workplace import Workplace
 from miniworld.benchmarks import WRITERS
 from models.config import load_config, override, unknown_name
@@ -21,7 +29,6 @@ from reports.provenance import ROOT
 Read = Callable[[Path, str], Listing[Any]]
 
 PUBLISHED_VOCABULARY_SIZE = 50264
-MAX_HEADER_BYTES = 100_000_000
 UNTRAINED = "untrained"
 """The setting of a head that there was nothing to train on."""
 
@@ -194,18 +201,12 @@ def has_training_set(name: str, options: RunOptions) -> bool:
 
 def is_small(path: Path) -> bool:
     """Tell whether a file holds a small model of ours, from its header alone."""
-    if path.suffix != ".safetensors" or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = file.read(length) if length < MAX_HEADER_BYTES else b""
+    told = read_metadata(path)
     try:
-        told = json.loads(header)["__metadata__"]
-        pretrained, finetuned = (json.loads(told.get(key, "{}")) for key in ("onepeace", "finetuned"))
-        size = pretrained.get("size") or finetuned.get("config", {}).get("name")
-        return size is not None and size != "4b"
-    except (ValueError, KeyError, TypeError, AttributeError):
+        size = told.get("onepeace", {}).get("size") or told.get("finetuned", {}).get("config", {}).get("name")
+    except AttributeError:
         return False
+    return size is not None and size != "4b"
 
 
 def resolve_profile(config: TaskConfig, name: ProfileName, options: RunOptions) -> tuple[PlainProfile, tuple[str, ...]]:

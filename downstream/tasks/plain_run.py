@@ -1,7 +1,7 @@
 """One part of a plain task: data to samples, weights to a model, samples to vectors, vectors to a record."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -10,15 +10,15 @@ import torch
 
 from downstream.config import ProfileName, TaskConfig
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, count_workers, encode
+from downstream.engines.plain.encode import Encoding, count_workers
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, load_finetuned, load_pretrained
 from downstream.engines.plain.settings import PlainProfile, SettingProfile
-from downstream.engines.plain.units import Unit, unit_key
 from downstream.kinds import load_kind
 from downstream.kinds.base import Facts, Judged, Row
 from downstream.tasks.base import Part, Result, RunOptions
 from downstream.tasks.finetuning import finetune
+from downstream.tasks.judging import judge_samples
 from downstream.tasks.plain import UNTRAINED, PlainTask
 from downstream.tasks.plain_data import SplitData, open_split
 from downstream.workplace import Workplace
@@ -164,19 +164,19 @@ def _judge(job: Job, loaded: Loaded, data: SplitData, clock: Clock) -> Judged:
         world=job.world,
         num_workers=count_workers(job.options.num_workers, job.world),
     )
-    units = kind.list_units(data.samples, facts)
     with VectorCache(job.workplace.shared / CACHE_FOLDER / f"{_cache_name(job, loaded)}.sqlite") as cache:
-        timing = encode(
-            units, encoding, cache, progress=lambda done, total: job.workplace.progress("encoding", done, total, "")
+        judged, timing = judge_samples(
+            kind,
+            data.samples,
+            facts,
+            encoding=encoding,
+            cache=cache,
+            progress=lambda done, total: job.workplace.progress("encoding", done, total, ""),
         )
         clock.add("model_s", timing.model_s)
         clock.add("waiting_s", timing.waiting_s)
         clock.add("encoded_units", timing.num_units)
-
-        def read(asked: Sequence[Unit]) -> torch.Tensor:
-            return cache.read([unit_key(unit, data.digests) for unit in asked])
-
-        return kind.judge(data.samples, read, facts)
+        return judged
 
 
 def _cache_name(job: Job, loaded: Loaded) -> str:

@@ -175,7 +175,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def computing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was computed."""
     begun: list[str] = []
-    for place in ("plain_run.encode", "finetuning.encode", "finetuning.fit"):
+    for place in ("judging.encode", "finetuning.fit"):
         monkeypatch.setattr(f"downstream.tasks.{place}", lambda *_, **__: begun.append("something"))
     return begun
 
