@@ -1,5 +1,6 @@
 """Strict loading with an account of every name, and saving."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -296,9 +297,25 @@ def _resize(name: str, value: Tensor, shape: torch.Size) -> Tensor:
 
 
 def save_state(state: Mapping[str, Tensor], path: Path, *, metadata: Mapping[str, str]) -> None:
-    """Write tensors and their provenance to a safetensors file; a kill leaves the old file or the new one."""
+    """Write tensors and their provenance to a safetensors file; a kill leaves the old file or the new one.
+
+    The same tensors and metadata give the same bytes.
+    """
     partial = path.with_name(f".{path.name}.partial")
     contiguous = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     save_file(contiguous, partial, metadata=dict(metadata))
+    _order_metadata(partial)
     partial.chmod(0o644)  # the library leaves files that nobody else may read
     partial.replace(path)
+
+
+def _order_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in the order of their names; the library's order is drawn by chance."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        assert len(text) <= size, "another order is no longer"
+        file.seek(8)
+        file.write(text.ljust(size))

@@ -185,6 +185,17 @@ def test_a_saved_state_reads_back_with_its_provenance(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
+def test_the_same_state_gives_the_same_bytes(tmp_path: Path) -> None:
+    metadata = {"format": "pt", "recipe": 'größe "1"\n\x01', "commit": "0", "made": "2026", "seed": "7"}
+    paths = [tmp_path / f"{number}.safetensors" for number in range(6)]
+    for path in paths:
+        save_state({"a": torch.arange(3.0)}, path, metadata=metadata)
+    assert len({path.read_bytes() for path in paths}) == 1
+    assert torch.equal(read_state(paths[0])["a"], torch.arange(3.0))
+    with safe_open(paths[0], framework="pt") as file:
+        assert file.metadata() == metadata
+
+
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "weights.safetensors"
     save_state({"a": torch.ones(2)}, path, metadata={})
