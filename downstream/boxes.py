@@ -1,10 +1,10 @@
 """Pictures of boxes: what was asked for, where it is, and where it was found."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -36,25 +36,6 @@ class Located:
     truth: Box
     predicted: Box
     iou: float
-
-
-def read_located(rows: Iterable[Mapping[str, Any]], pictures: Mapping[str, Path]) -> tuple[Located, ...]:
-    """Take what is drawn out of the rows of the kind `grounding`.
-
-    Args:
-        rows: as predictions have them.
-        pictures: by file name, where each is.
-
-    Raises:
-        ValueError: a picture that is not among them.
-    """
-    located = []
-    for row in rows:
-        if row["picture"] not in pictures:
-            raise ValueError(f"picture {row['picture']!r} of {row['id']} is not among the data; name the same data")
-        truth, predicted = (_to_box(row[name]) for name in ("truth", "prediction"))
-        located.append(Located(pictures[row["picture"]], row["text"], truth, predicted, float(row["iou"])))
-    return tuple(located)
 
 
 def pick_extremes(located: Sequence[Located], count: int) -> dict[str, tuple[Located, ...]]:
@@ -97,11 +78,6 @@ def draw_answer(image: Image.Image, text: str, box: Box) -> Image.Image:
     _draw_box(picture, _scale(box, image.size, picture.size), PREDICTION_COLOUR, is_dashed=False)
     width = max(picture.width, smallest)
     return _stack([_put(picture, width), _draw_lines(_wrap(text, width - 2 * MARGIN_PX), width)], width)
-
-
-def _to_box(corners: Sequence[float]) -> Box:
-    left, top, right, bottom = (float(corner) for corner in corners)
-    return left, top, right, bottom
 
 
 def _draw_cell(located: Located) -> Image.Image:

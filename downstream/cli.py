@@ -16,6 +16,7 @@ from pathlib import Path
 from downstream.config import TaskConfig, list_tasks, load_task_config
 from downstream.tasks import load_task
 from downstream.tasks.base import Part, Plan, RunOptions
+from downstream.tasks.plain import find_task
 from downstream.workplace import Alone, Ranks, Workplace, count_ranks, is_first_rank
 from reports.progress import Progress
 from reports.provenance import ROOT
@@ -73,6 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pretrained", type=Path, help="pretrained weights: to judge zero-shot, or to fine-tune from")
     parser.add_argument("--data-root", type=Path, help="folder that holds the data set")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation: all scales and flips")
+    parser.add_argument("--image", type=Path, help="ask about this picture alone; with --text, for grounding")
+    parser.add_argument("--text", help="what to find in the picture")
     parser.add_argument("--limit", type=_limit, help="judge the first N samples, or a share such as 0.1")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: auto)")
@@ -127,6 +130,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
         num_workers=args.num_workers,
         assignments=tuple(args.set),
     )
+    if args.image is not None or args.text is not None:
+        return _answer(names, options, args)
     plans = {name: load_task(name).plan(load_task_config(name), options) for name in names}
     for name, plan in plans.items():
         _announce(load_task_config(name), plan, is_dry=args.dry_run)
@@ -138,6 +143,22 @@ def _run(args: argparse.Namespace, command: str) -> int:
         return EXIT_DONE
     with _join(args.device) as ranks:
         return _run_plans(plans, options, args=args, command=command, ranks=ranks)
+
+
+def _answer(names: Sequence[str], options: RunOptions, args: argparse.Namespace) -> int:
+    """Answer one sentence about one picture with a box, and draw it."""
+    if args.image is None or args.text is None or len(names) != 1:
+        raise ValueError("--image and --text go together, with one task: refcoco --image FILE --text 'the red house'")
+    task, config = find_task(names[0])
+    from downstream.tasks.pointing import point
+
+    answer = point(task, config, options, image=args.image, text=args.text, output_dir=args.output_dir)
+    left, top, right, bottom = answer.box
+    print("the model always answers with one box, whatever the sentence says", file=sys.stderr)
+    print(f"{'box:':<12} {left:.1f} {top:.1f} {right:.1f} {bottom:.1f} (left, top, right, bottom in pixels)")
+    print(f"{'picture:':<12} {_short(answer.path)}")
+    print(f"{'weights:':<12} {_short(answer.weights)}")
+    return EXIT_DONE
 
 
 @contextlib.contextmanager
@@ -319,9 +340,9 @@ def _conclude(records: Mapping[Path, Record], args: argparse.Namespace, command:
         print(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder", file=sys.stderr)
     sys.stdout.write(render_table(records.values()))
     for folder, record in records.items():
-        for what in ("pictures", "predictions"):
+        for what in ("pictures", "boxes", "server_answers", "predictions"):
             if what in record.artifacts:
-                print(f"{what + ':':<12} {_short(folder / record.artifacts[what])}")
+                print(f"{what.replace('_', ' ') + ':':<12} {_short(folder / record.artifacts[what])}")
         print(f"{'record:':<12} {_short(folder / RECORD_FILE)}")
     print(f"{'report:':<12} python reports/run.py table")
     return exit_code([comparison for record in records.values() for comparison in record.comparisons])

@@ -10,7 +10,8 @@
     <set>_<split>.tsv                   the authors' tables: uniq_id image text region_coord; of RefCOCO+: refcocoplus_
 
 Sentences of RefCOCO+ have no words for places, those of RefCOCOg are long. testA asks for people and animals, testB for
-other things. A thing of which no sentence would be clear is in `instances.json` only.
+other things; a picture of the training split may hold one thing alone. A thing of which no sentence would be clear is in
+`instances.json` only.
 """
 
 import pickle
@@ -33,7 +34,8 @@ from miniworld.tables import Files, format_json, format_table
 from miniworld.tree import write_tree
 
 SIDE_PX: Final = 72
-MIX: Final = Mix({2: 0.45, 3: 0.55}, twin_share=0.35)  # many twins: a kind alone seldom says enough
+MIX: Final = Mix({2: 0.8, 3: 0.2}, twin_share=0.35)  # many twins: a kind alone seldom says enough
+TRAIN_MIX: Final = Mix({1: 0.2, 2: 0.6, 3: 0.2}, twin_share=0.35)  # where one thing stands alone, its box is learned
 NUM_SENTENCES: Final = (2, 3)
 IMAGE_FOLDER: Final = "images/mscoco/images/train2014"
 REGION_COLUMNS: Final = ("uniq_id", "image", "text", "region_coord")
@@ -149,7 +151,8 @@ def write_refcocog(
 def draw_referred_picture(seed: int, layout: str, *, split: str, index: int) -> ReferredPicture:
     """Draw one picture with two or three sentences for each thing that a split asks for and that can be told apart."""
     own_seed = pair_seed(seed, f"{layout}-{split}", index=index)
-    scene = draw_pair_scene(own_seed, width_px=SIDE_PX, height_px=SIDE_PX, mix=MIX)
+    mix = TRAIN_MIX if split == "train" else MIX
+    scene = draw_pair_scene(own_seed, width_px=SIDE_PX, height_px=SIDE_PX, mix=mix)
     rng = np.random.default_rng([own_seed, 1])
     said = {}
     for thing in scene.things:

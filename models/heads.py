@@ -14,29 +14,36 @@ from models.onepeace import OnePeace
 Pooling = Literal["mean", "cls"]
 
 
+class ImageHeadConfig(Settings):
+    """The head of the ImageNet classifier."""
+
+    num_classes: PositiveInt
+    pooling: Pooling = "mean"
+    """`mean` over the patch tokens, then a norm; `cls` takes the class token after the final norm."""
+
+
 class ImageClassifier(nn.Module):
     """The ImageNet classifier of the vision release.
 
     Args:
         model: a model with the image modality; without final norm for `mean`, with it for `cls`.
-        num_classes: logits.
-        pooling: `mean` over the patch tokens, then a norm; `cls` takes the class token after the final norm.
+        config: the head.
 
     Source: reference one_peace_vision/classification.
     """
 
-    def __init__(self, model: OnePeace, *, num_classes: int, pooling: Pooling = "mean") -> None:
+    def __init__(self, model: OnePeace, config: ImageHeadConfig) -> None:
         super().__init__()
         dim = model.config.embed_dim
         self.model = model
-        self.pooling = pooling
-        self.fc_norm = nn.LayerNorm(dim) if pooling == "mean" else nn.Identity()
-        self.head = nn.Linear(dim, num_classes)
+        self.config = config
+        self.fc_norm = nn.LayerNorm(dim) if config.pooling == "mean" else nn.Identity()
+        self.head = nn.Linear(dim, config.num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Classify pictures (batch, 3, side, side); returns logits (batch, num_classes)."""
-        features = self.model.encode({"image": images})["image"].features
-        pooled = features[:, 1:].mean(dim=1) if self.pooling == "mean" else features[:, 0]
+    def forward(self, inputs: Mapping[str, Any]) -> Tensor:
+        """Classify the pictures of `inputs`, (batch, 3, side, side); returns logits (batch, num_classes)."""
+        features = self.model.encode(inputs)["image"].features
+        pooled = features[:, 1:].mean(dim=1) if self.config.pooling == "mean" else features[:, 0]
         logits: Tensor = self.head(self.fc_norm(pooled))
         return logits
 

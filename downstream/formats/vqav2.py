@@ -8,12 +8,13 @@ from downstream.formats.authors import find_media
 from downstream.formats.base import Listing, MissingDataError, PictureQuestion
 from downstream.formats.places import DataSet, Source, find_source, make_listing
 from downstream.formats.tables import Place, Row, make_row, make_rows, read_json, read_table, show
-from downstream.formats.vqa_answers import Scores, order_scores, score_answers
+from downstream.formats.vqa_answers import Scores, order_scores, read_answer_vocabulary, score_answers
 
 FILE_SPLITS: Final = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test-dev2015"}
 IMAGES: Final = {"train": "train2014", "val": "val2014", "test": "test2015", "test-dev": "test2015"}
 ALIASES: Final = {"test-dev2015": "test-dev", "test2015": "test"}
 ANSWERED: Final = ("train", "val")  # what was said to the others is known to the evaluation server alone
+VOCABULARY: Final = "trainval_label2ans.json"
 NUM_ANSWERS: Final = 10
 MAX_IMAGE_ID: Final = 10**12
 COLUMNS: Final = ("uniq_id", "image", "question", "refs")
@@ -30,8 +31,9 @@ DATA_SET: Final = DataSet(
 def read(root: Path, split: str) -> Listing[PictureQuestion]:
     """Read the questions of a split, each with what its answers are worth: 0.3 a person of ten, at most 1.
 
-    The answers are normalised as the official evaluation does it; those outside a vocabulary are still there. A table
-    gives them as its authors wrote them.
+    The answers are normalised as the official evaluation does it; those outside the vocabulary are still there. A table
+    gives them as its authors wrote them. The listing's classes are the vocabulary, `trainval_label2ans.json` beside the
+    lists.
 
     Args:
         root: see `find_source`; the pictures lie in `train2014`, `val2014` and `test2015`.
@@ -43,16 +45,19 @@ def read(root: Path, split: str) -> Listing[PictureQuestion]:
     """
     split = ALIASES.get(split, split)
     source = find_source(DATA_SET, root, split=split)
+    vocabulary = source.tree / VOCABULARY
+    answers = read_answer_vocabulary(vocabulary)
     if source.layout == "authors' table":
-        return make_listing(_list_rows(source, has_answers=split in ANSWERED), source)
+        rows = _list_rows(source, answers if split in ANSWERED else None)
+        return make_listing(rows, source, vocabularies=[vocabulary], class_names=answers)
     annotations = source.tree / f"v2_mscoco_{FILE_SPLITS[split]}_annotations.json"
     questions = _read_questions(source.path)
     scores = _read_scores(annotations, questions) if split in ANSWERED else {}
-    vocabularies = [annotations] if split in ANSWERED else []
+    vocabularies = [vocabulary, annotations] if split in ANSWERED else [vocabulary]
     samples = (
         _make_question(row, source.tree, folder=IMAGES[split], scores=scores.get(key)) for key, row in questions.items()
     )
-    return make_listing(samples, source, vocabularies=vocabularies)
+    return make_listing(samples, source, vocabularies=vocabularies, class_names=answers)
 
 
 def _read_questions(path: Path) -> dict[int, Row]:
@@ -108,24 +113,26 @@ def _make_question(row: Row, tree: Path, *, folder: str, scores: Scores | None) 
     )
 
 
-def _list_rows(source: Source, *, has_answers: bool) -> Iterator[PictureQuestion]:
+def _list_rows(source: Source, answers: tuple[str, ...] | None) -> Iterator[PictureQuestion]:
     """Give the rows of a table; what stands for the answers of a test split is not looked at."""
-    answers: dict[int, str] = {}
+    known = dict(enumerate(answers or ()))
     for row in read_table(source.path, COLUMNS):
         media = find_media(row.text("image"), source.path)
-        scores = _take_refs(row, answers) if has_answers else None
+        scores = None if answers is None else _take_refs(row, known)
         yield PictureQuestion(
             row.text("uniq_id"), media, row.text("question"), scores, row.place.seen_from(source.tree)
         )
 
 
 def _take_refs(row: Row, known: dict[int, str]) -> Scores:
-    """Read the answers of a row; `known` gathers them by number, which is the same in every row."""
+    """Read the answers of a row; `known` has them by number, which is that of the vocabulary in every row."""
     scores: dict[str, float] = {}
     for part in row.text("refs").strip().split(BETWEEN):
         answer, number, score = _split_ref(part, row)
         if known.setdefault(number, answer) != answer:
-            raise row.place.error(f"answer {number} is {show(answer)}, above {show(known[number])}; expected one text")
+            raise row.place.error(
+                f"answer {number} is {show(answer)}, elsewhere {show(known[number])}; take both lists from one place"
+            )
         if answer in scores:
             raise row.place.error(f"refs gives the answer {show(answer)} twice, expected each once")
         scores[answer] = score

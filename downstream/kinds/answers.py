@@ -1,7 +1,8 @@
 """Answers of a fixed vocabulary to questions about pictures; each is worth what people's answers make it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from reports.record import MetricValue
 
 NO_ANSWER = -1.0  # fills targets up to one length
 JUDGED_AT_ONCE = 8192  # questions whose outputs are held: 100 MB of the published vocabulary's
+SERVER_FILE = "server_answers.json"
 SHOWN = 5  # true answers written down of each sample
 
 Ints = NDArray[np.int64]
@@ -29,7 +31,7 @@ class Answers:
 
     def count_outputs(self, facts: Facts) -> int:
         """One for each answer of the vocabulary."""
-        return len(facts.answers)
+        return len(facts.class_names)
 
     def list_units(self, samples: Sequence[PictureQuestion], facts: Facts) -> tuple[Unit, ...]:
         """List every question with its picture."""
@@ -41,9 +43,13 @@ class Answers:
         Source: reference one_peace/metrics/accuracy.py.
         """
         best, shares = self._choose(samples, outputs, facts)
-        answers = [facts.answers[index] for index in best.tolist()]
+        answers = [facts.class_names[index] for index in best.tolist()]
         worths = [_worth(sample, answer) for sample, answer in zip(samples, answers, strict=True)]
-        return Judged(_score(samples, worths, seed=facts.seed), _rows(samples, answers, worths, shares))
+        return Judged(
+            _score(samples, worths, seed=facts.seed),
+            _rows(samples, answers, worths, shares),
+            files=_list_files(samples, answers),
+        )
 
     def list_examples(self, samples: Sequence[PictureQuestion], facts: Facts) -> tuple[Example, ...]:
         """Take each question once; its target lists answers and what they are worth, filled up to one length.
@@ -53,7 +59,7 @@ class Answers:
         Raises:
             ValueError: a question that nobody answered.
         """
-        places = {answer: index for index, answer in enumerate(facts.answers)}
+        places = {answer: index for index, answer in enumerate(facts.class_names)}
         targets = [_list_target(sample, places) for sample in samples]
         longest = max((len(target) for target in targets), default=0) or 2
         units = self.list_units(samples, facts)
@@ -91,27 +97,41 @@ def to_dense(targets: Tensor, num_answers: int) -> Tensor:
     return dense.scatter_add_(1, indices.clamp(min=0), worths * (indices >= 0))
 
 
-def write_server_file(rows: Iterable[Row], path: Path) -> None:
+def _list_files(samples: Sequence[PictureQuestion], answers: Sequence[str]) -> dict[str, Callable[[Path], None]]:
+    """Leave the server's file; only where all answers are public, as in a table with ids of its own, may it lack."""
+    is_open = any(sample.scores is None for sample in samples)
+    if not is_open and not all(map(_has_number, samples)):
+        return {}
+    return {SERVER_FILE: partial(write_server_file, samples, answers)}
+
+
+def write_server_file(samples: Sequence[PictureQuestion], answers: Sequence[str], path: Path) -> None:
     """Write answers the way the evaluation server wants them: a list of `question_id`, a number, and `answer`.
 
     Args:
-        rows: of a judged split, as the kind gives them.
-        path: the file; whole or not there.
+        samples: the questions.
+        answers: to each of them.
+        path: the file.
 
     Raises:
         ValueError: a question whose id is no number.
     """
-    entries = [{"question_id": _read_number(row["question_id"]), "answer": str(row["answer"])} for row in rows]
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
-    partial.replace(path)
+    entries = [
+        {"question_id": _read_number(sample), "answer": answer} for sample, answer in zip(samples, answers, strict=True)
+    ]
+    path.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
 
 
-def _read_number(identity: object) -> int:
-    text = str(identity)
-    if not (text.isascii() and text.isdecimal()):
-        raise ValueError(f"question {text!r} has no number, which the evaluation server knows questions by")
-    return int(text)
+def _read_number(sample: PictureQuestion) -> int:
+    if not _has_number(sample):
+        raise ValueError(
+            f"{sample.origin}: question {sample.id!r} has no number, which the evaluation server knows questions by"
+        )
+    return int(sample.id)
+
+
+def _has_number(sample: PictureQuestion) -> bool:
+    return sample.id.isascii() and sample.id.isdecimal()
 
 
 def _worth(sample: PictureQuestion, answer: str) -> float | None:
@@ -143,7 +163,6 @@ def _rows(
         told = {} if sample.scores is None else {"truth": dict(sample.scores[:SHOWN]), "worth": worth}
         yield {
             "id": sample.id,
-            "question_id": sample.id,
             "picture": sample.media.name,
             "question": sample.question,
             "answer": answer,

@@ -29,12 +29,11 @@ class Facts:
     media: str
     """Modality of the samples' files."""
     class_names: tuple[str, ...] = ()
+    """By output of the head: classes, or answers."""
     prompt: str | None = None
     """What is said of a class, with `{label}`."""
     seed: int = 0
     """Of the intervals that are drawn."""
-    answers: tuple[str, ...] = ()
-    """The vocabulary of answers by output, where there is one."""
     sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
     """Width and height of every picture, in pixels."""
 
@@ -62,6 +61,8 @@ class Judged:
     metrics: tuple[MetricValue, ...]
     rows: Iterable[Row]
     per_class: dict[str, float | None] = field(default_factory=dict)
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    """By name, what else is left beside the predictions: each writes to the path that it is given."""
 
 
 class _WithMedia(Protocol):

@@ -1,11 +1,14 @@
 """Grounding: a sentence about a picture is answered by a box."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from downstream.boxes import Located, draw_sheet, pick_extremes
 from downstream.engines.plain.units import Example, Unit
 from downstream.formats.base import Referred
 from downstream.kinds.base import Batch, Facts, Judged, Kind, Outputs, Row, number_clusters
@@ -13,6 +16,8 @@ from downstream.losses import Loss, box_loss
 from downstream.metrics.grounding import overlaps, score_boxes
 
 NUM_CORNERS = 4
+SHEET_FILE = "boxes.png"
+NUM_SHOWN = 6  # pictures of the best and of the worst boxes
 Floats = NDArray[np.float64]
 
 
@@ -33,7 +38,12 @@ class Grounding:
         truth = np.array([sample.box for sample in samples], dtype=np.float64)
         clusters = number_clusters(sample.media for sample in samples)
         metric = score_boxes(predicted, truth, clusters=clusters, seed=facts.seed)
-        return Judged((metric,), _rows(samples, predicted, overlaps(predicted, truth)))
+        ious = overlaps(predicted, truth)
+        located = [
+            Located(sample.media, sample.text, sample.box, tuple(box), iou)
+            for sample, box, iou in zip(samples, predicted.tolist(), ious.tolist(), strict=True)
+        ]
+        return Judged((metric,), _rows(samples, predicted, ious), files={SHEET_FILE: partial(_draw_extremes, located)})
 
     def list_examples(self, samples: Sequence[Referred], facts: Facts) -> tuple[Example, ...]:
         """Take each sentence once; the target is its box as shares of the picture's sides.
@@ -49,6 +59,11 @@ class Grounding:
         """Distance of corners and lack of overlap."""
         (logits,) = batch.outputs
         return box_loss(logits, batch.targets)
+
+
+def _draw_extremes(located: Sequence[Located], path: Path) -> None:
+    """Draw the boxes that overlap best and worst."""
+    draw_sheet(pick_extremes(located, NUM_SHOWN)).save(path, format="PNG")
 
 
 def to_pixels(logits: Tensor, samples: Sequence[Referred], facts: Facts) -> Floats:

@@ -51,9 +51,10 @@ class Prompted:
 
 
 def _prompts(facts: Facts) -> tuple[Unit, ...]:
-    """Say every class; `_` in its name is read as a blank."""
+    """Say every class by the first of its names, which are parted by commas; `_` is read as a blank."""
     prompt = facts.prompt or "{label}"
-    return tuple(Unit.of(text=prompt.format(label=name.replace("_", " "))) for name in facts.class_names)
+    labels = (name.partition(",")[0].replace("_", " ") for name in facts.class_names)
+    return tuple(Unit.of(text=prompt.format(label=label)) for label in labels)
 
 
 def _rows(samples: Sequence[Labelled], found: Retrieved, class_names: Sequence[str]) -> Iterator[Row]:

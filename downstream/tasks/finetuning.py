@@ -28,6 +28,7 @@ from reports.log_file import LOG_FILE
 from reports.provenance import digest, digest_sources
 
 FOLDER = "trainings"
+TRAINING_FILE = "training.json"
 WEIGHTS_FILE = "weights.safetensors"
 
 
@@ -230,4 +231,4 @@ def _copy_log(folder: Path, workplace: Workplace) -> None:
     if workplace.is_first:
         shutil.copyfile(folder / LOG_FILE, workplace.folder / LOG_FILE)
         told = {"training": folder.name, "weights": WEIGHTS_FILE}
-        (workplace.folder / "training.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+        (workplace.folder / TRAINING_FILE).write_text(json.dumps(told) + "\n", encoding="utf-8")

@@ -1,8 +1,9 @@
 """One part of a plain task: data to samples, weights to a model, samples to vectors, vectors to a record."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, load_finetuned, load_pretrained
 from downstream.engines.plain.settings import PlainProfile, SettingProfile
 from downstream.kinds import load_kind
-from downstream.kinds.base import Facts, Judged, Row
+from downstream.kinds.base import Facts, Judged, Kind, Row
 from downstream.tasks.base import Part, Result, RunOptions
 from downstream.tasks.finetuning import finetune
 from downstream.tasks.judging import judge_samples
@@ -66,8 +67,12 @@ class Job:
 
     def facts(self, data: SplitData) -> Facts:
         """What the kind has to know."""
-        names = data.class_names
-        return Facts(self.task.media, names, self.setting.prompt, self.options.seed, answers=names, sizes=data.sizes)
+        return Facts(self.task.media, data.class_names, self.setting.prompt, seed=self.options.seed, sizes=data.sizes)
+
+    @property
+    def kind(self) -> Kind:
+        """What it is judged as."""
+        return load_kind(self.setting.kind or self.task.kind)
 
 
 def run_part(
@@ -96,7 +101,7 @@ def run_part(
     workplace.claim(resolved)
     loaded, trained_as = _load(job, data, clock)
     judged = _judge(job, loaded, data, clock)
-    artifacts = _write_predictions(job, judged.rows)
+    artifacts = _write_results(job.workplace, judged) if workplace.is_first else {}
     return Result(
         _record(job, loaded, data, judged, setting=trained_as, resolved=resolved, clock=clock, artifacts=artifacts),
         has_published_weights=profile_name == "paper" and loaded.has_published_weights,
@@ -153,7 +158,7 @@ def _load(job: Job, data: SplitData, clock: Clock) -> tuple[Loaded, str]:
 
 def _judge(job: Job, loaded: Loaded, data: SplitData, clock: Clock) -> Judged:
     """Encode what is not known yet, and score."""
-    kind, facts = load_kind(job.task.kind), job.facts(data)
+    facts = job.facts(data)
     encoding = Encoding(
         module=loaded.module,
         preparer=Preparer(loaded.model.config, loaded.inputs, loaded.tokenizer),
@@ -166,7 +171,7 @@ def _judge(job: Job, loaded: Loaded, data: SplitData, clock: Clock) -> Judged:
     )
     with VectorCache(job.workplace.shared / CACHE_FOLDER / f"{_cache_name(job, loaded)}.sqlite") as cache:
         judged, timing = judge_samples(
-            kind,
+            job.kind,
             data.samples,
             facts,
             encoding=encoding,
@@ -188,17 +193,24 @@ def _cache_name(job: Job, loaded: Loaded) -> str:
     return f"{job.profile.size}-{digest(made)[:16]}"
 
 
-def _write_predictions(job: Job, rows: Iterable[Row]) -> dict[str, str]:
-    """Write a row a sample, one after the other; a kill leaves whole rows under another name."""
-    if not job.workplace.is_first:
-        return {}
-    path = job.workplace.folder / PREDICTIONS_FILE
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as file:
+def _write_results(workplace: Workplace, judged: Judged) -> dict[str, str]:
+    """Write a row a sample, and what else there is; a kill leaves whole files under their names, or none."""
+    writers: dict[str, Callable[[Path], None]] = {
+        PREDICTIONS_FILE: partial(_write_rows, judged.rows),
+        **judged.files,
+    }
+    for name, write in writers.items():
+        path = workplace.folder / name
+        partly = path.with_name(f".{name}.partial")
+        write(partly)
+        partly.replace(path)
+    return {name.partition(".")[0]: name for name in writers}
+
+
+def _write_rows(rows: Iterable[Row], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-    partial.replace(path)
-    return {"predictions": PREDICTIONS_FILE}
 
 
 def _record(

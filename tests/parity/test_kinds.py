@@ -102,7 +102,7 @@ def test_the_stored_model_answers_as_its_stored_outputs_do(find_cases, prefix, k
         else:
             samples = [PicturePair(str(n), path, path, "so it is", is_true=best[n] == 0) for n in range(len(best))]
             worth = 1
-        facts = Facts("image", answers=tuple(map(str, range(stored.shape[1]))))
+        facts = Facts("image", class_names=tuple(map(str, range(stored.shape[1]))))
         judged = load_kind(kind).judge(samples, lambda _, logits=logits: logits, facts)
         assert judged.metrics[0].hits == pytest.approx(worth * len(best))
 
@@ -123,7 +123,7 @@ def test_stored_losses(find_cases, dtype):
 def test_the_loss_of_answers_is_that_of_the_target_it_was_listed_from(find_cases, name):
     for case in find_cases("07_"):
         logits, target = case.input("classify.logits"), case.input(f"classify.{name}").float()
-        facts = Facts("image", answers=tuple(map(str, range(target.shape[1]))))
+        facts = Facts("image", class_names=tuple(map(str, range(target.shape[1]))))
         samples = [
             PictureQuestion(str(n), Path("a.jpg"), "what?", tuple((str(i), row[i]) for i in range(len(row)) if row[i]))
             for n, row in enumerate(target.tolist())
@@ -165,7 +165,7 @@ def test_stored_accuracies(metrics_case):
         PictureQuestion(str(n), Path(f"{n}.jpg"), "what?", tuple(zip(names, row, strict=True)))
         for n, row in enumerate(metrics_case.input("accuracy.soft").tolist())
     ]
-    (soft,) = load_kind("answers").judge(questions, lambda _: logits, Facts("image", answers=names)).metrics
+    (soft,) = load_kind("answers").judge(questions, lambda _: logits, Facts("image", class_names=names)).metrics
     assert soft.n == results["accuracy_soft"]["score_cnt"]
     assert soft.hits == pytest.approx(results["accuracy_soft"]["score_sum"], abs=1e-6)
 

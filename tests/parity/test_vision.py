@@ -12,7 +12,7 @@ from downstream.engines.vit_adapter import ViTAdapter, rename_adapter_state
 from models.checkpoint.load import load_state
 from models.checkpoint.names import is_derived, our_name, published_name, rename_state
 from models.config import ModelConfig, load_config
-from models.heads import ImageClassifier
+from models.heads import ImageClassifier, ImageHeadConfig
 from models.onepeace import OnePeace
 
 pytestmark = pytest.mark.golden
@@ -82,8 +82,7 @@ def test_imagenet_classifier(find_cases, source_state, prefix, dtype):
         is_pooled = config["global_pool"]
         classifier = ImageClassifier(
             vision_model(config, has_per_layer_bias=False, has_final_norm=not is_pooled),
-            num_classes=config["num_classes"],
-            pooling="mean" if is_pooled else "cls",
+            ImageHeadConfig(num_classes=config["num_classes"], pooling="mean" if is_pooled else "cls"),
         )
         own = {name: value for name, value in case.tensors("own_state").items() if "adapter" not in name}
         state = rename_state({**source_state, **own}, prefix="model.")
@@ -91,7 +90,7 @@ def test_imagenet_classifier(find_cases, source_state, prefix, dtype):
         classifier.to(dtype).eval()
         with torch.no_grad():
             images = case.input("src_images").to(dtype)
-            case.check("logits", classifier(images))
+            case.check("logits", classifier({"image": images}))
             features = classifier.model.encode({"image": images})["image"].features
             case.check("features_LBC", features.transpose(0, 1))
 

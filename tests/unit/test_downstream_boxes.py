@@ -20,7 +20,6 @@ from downstream.boxes import (
     draw_answer,
     draw_sheet,
     pick_extremes,
-    read_located,
 )
 
 WIDTH_PX = NUM_COLUMNS * (CELL_PX + MARGIN_PX) + MARGIN_PX
@@ -116,17 +115,3 @@ def test_best_and_worst_share_none(ious: list[float], count: int, best: list[flo
     picked = pick_extremes([located(Path("a.png"), iou=iou) for iou in ious], count)
     assert [each.iou for each in picked["best"]] == best
     assert [each.iou for each in picked["worst"]] == worst
-
-
-def test_rows_of_the_predictions_are_drawn_from_the_data(picture: Path) -> None:
-    row = {
-        "id": "7",
-        "picture": picture.name,
-        "text": "the cat",
-        "truth": [10, 5, 30, 15],
-        "prediction": [0, 0, 20, 10],
-        "iou": 0.5,
-    }
-    assert read_located([row], {picture.name: picture}) == (located(picture),)
-    with pytest.raises(ValueError, match=r"picture 'grey\.png' of 7 is not among the data"):
-        read_located([row], {})

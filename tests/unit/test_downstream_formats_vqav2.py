@@ -1,7 +1,7 @@
 """VQA v2's questions find their picture and what ten people answered, in both layouts alike."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,19 @@ ROW = f"70\ta.jpg\tHow many?\t{REFS}\n"
 PICTURE = "COCO_{}_000000000007.jpg"
 
 
+ANSWERS = ["", "no", "cat", "The Dog", "2", "five", "six", "seven", "3", "dog", "yes"]
+
+
+@pytest.fixture(autouse=True)
+def _vocabulary(tmp_path: Path) -> None:
+    write_vocabulary(tmp_path)
+
+
+def write_vocabulary(folder: Path, answers: Sequence[str] = ANSWERS) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "trainval_label2ans.json").write_text(json.dumps(answers))
+
+
 def question(**changes: Any) -> dict[str, Any]:
     return {"image_id": 7, "question": "How many?", "question_id": 70} | changes
 
@@ -32,7 +45,7 @@ def write(
     root: Path, questions: object, annotations: object = None, *, split: str = "val2014", folder: str = ""
 ) -> Path:
     folder = folder or split
-    root.mkdir(exist_ok=True)
+    write_vocabulary(root)
     (root / f"v2_OpenEnded_mscoco_{split}_questions.json").write_text(json.dumps({"questions": questions}))
     if annotations is not None:
         (root / f"v2_mscoco_{split}_annotations.json").write_text(json.dumps({"annotations": annotations}))
@@ -59,8 +72,10 @@ def test_questions_are_joined_with_their_answers(tmp_path: Path, split: str) -> 
     assert [sample.origin.rpartition(", ")[2] for sample in listing.samples] == ["question 1", "question 2"]
     assert [path.name for path in listing.sources] == [
         f"v2_OpenEnded_mscoco_{name}_questions.json",
+        "trainval_label2ans.json",
         f"v2_mscoco_{name}_annotations.json",
     ]
+    assert listing.class_names == tuple(ANSWERS)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +87,7 @@ def test_nobody_tells_the_answers_of_the_test_splits(tmp_path: Path, split: str,
     media = tmp_path / "test2015" / "COCO_test2015_000000000007.jpg"
     listing = read(tmp_path, split)
     assert listing.samples == (PictureQuestion("70", media, "How many?", None),)
-    assert len(listing.sources) == 1
+    assert [path.name for path in listing.sources[1:]] == ["trainval_label2ans.json"]
 
 
 @pytest.mark.parametrize("folder", ["vqav2", "VQAv2", "vqa"])
@@ -84,7 +99,7 @@ def test_the_data_set_may_lie_one_level_below(tmp_path: Path, folder: str) -> No
 @pytest.mark.parametrize("stem", ["vqa/vqav2_val", "vqav2_val", "vqa_val"])
 def test_tables_are_found_by_their_names(tmp_path: Path, stem: str) -> None:
     path = tmp_path / f"{stem}.tsv"
-    path.parent.mkdir(exist_ok=True)
+    write_vocabulary(path.parent)
     path.write_text(HEADER + ROW)
     path.with_name("a.jpg").touch()
     for root in (tmp_path, path):
@@ -177,9 +192,9 @@ FAULTS: Mapping[str, Fault] = {
     "table: score above 1": refs("expected <answer>|!+", "2|!+1|!+1.1"),
     "table: score 0": refs("expected <answer>|!+", "2|!+1|!+0"),
     "table: score nan": refs("expected <answer>|!+", "2|!+1|!+nan"),
-    "table: answer twice": refs("gives the answer '2' twice", "2|!+1|!+0.3&&2|!+1|!+0.3"),
+    "table: answer twice": refs("gives the answer '2' twice", "2|!+4|!+0.3&&2|!+4|!+0.3"),
     "table: a number of two answers": table(
-        "answer 4 is 'two', above '2'",
+        "answer 4 is 'two', elsewhere '2'",
         ROW + ROW.replace("70\t", "71\t").replace("2|!+4", "two|!+4"),
         place="vqav2_val.tsv, line 3",
     ),
@@ -225,6 +240,7 @@ def write_table(path: Path, listing: Listing[PictureQuestion]) -> None:
         ]
         rows.append("\t".join([sample.id, str(sample.media), sample.question, "&&".join(refs)]))
     path.write_text(HEADER + "".join(f"{row}\n" for row in rows))
+    write_vocabulary(path.parent, list(numbers))
 
 
 def test_genuine_questions_are_alike_in_both_layouts(samples_dir: Path, tmp_path: Path) -> None:

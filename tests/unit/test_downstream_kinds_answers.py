@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ import torch
 from downstream.engines.plain.units import Unit
 from downstream.formats.base import PictureQuestion
 from downstream.kinds import answers, load_kind
-from downstream.kinds.answers import to_dense, write_server_file
+from downstream.kinds.answers import to_dense
 from downstream.kinds.base import Batch, Facts
 from models.world import Negatives
 
 KIND = load_kind("answers")
-FACTS = Facts("image", answers=("", "yes", "no", "two", "red"), seed=1)
+FACTS = Facts("image", class_names=("", "yes", "no", "two", "red"), seed=1)
 ONE, OTHER = Path("in/1.jpg"), Path("in/2.jpg")
 SAMPLES = [
     PictureQuestion("11", ONE, "is it red?", (("yes", 1.0), ("no", 0.3))),
@@ -68,7 +69,6 @@ def test_rows_tell_answer_and_worth() -> None:
     assert row.pop("share") == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-6)
     assert row == {
         "id": "12",
-        "question_id": "12",
         "picture": "1.jpg",
         "question": "how many?",
         "answer": "two",
@@ -83,13 +83,13 @@ def test_questions_that_nobody_answered_are_answered_and_not_scored(tmp_path: Pa
     rows = list(judged.rows)
     assert judged.metrics == ()
     assert all("worth" not in row and "truth" not in row for row in rows)
-    write_server_file(rows, tmp_path / "answers.json")
-    assert json.loads((tmp_path / "answers.json").read_text(encoding="utf-8")) == [
+    ((name, write),) = judged.files.items()
+    write(tmp_path / name)
+    assert json.loads((tmp_path / "server_answers.json").read_text(encoding="utf-8")) == [
         {"question_id": 11, "answer": "no"},
         {"question_id": 12, "answer": "two"},
         {"question_id": 13, "answer": "red"},
     ]
-    assert [path.name for path in tmp_path.iterdir()] == ["answers.json"]
 
 
 def test_only_answered_questions_count_where_some_are_open() -> None:
@@ -100,8 +100,11 @@ def test_only_answered_questions_count_where_some_are_open() -> None:
 
 @pytest.mark.parametrize("identity", ["val-7", "", "7.0", "-7", "²"])
 def test_the_server_knows_questions_by_number(identity: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="has no number, which the evaluation server knows"):
-        write_server_file([{"question_id": identity, "answer": "yes"}], tmp_path / "answers.json")
+    named = replace(SAMPLES[0], id=identity)
+    assert not KIND.judge([named], outputs, FACTS).files, "its answers are public: there is no need of the server"
+    ((name, write),) = KIND.judge([without_answers(named)], outputs, FACTS).files.items()
+    with pytest.raises(ValueError, match=r"questions\.json, 7: question .* has no number, which the evaluation server"):
+        write(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 

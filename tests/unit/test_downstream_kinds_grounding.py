@@ -1,10 +1,14 @@
 """Boxes for sentences: shares become pixels of each one's own picture, and overlaps are counted by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from downstream.boxes import TRUTH_COLOUR
 from downstream.engines.plain.units import Unit
 from downstream.formats.base import Referred
 from downstream.kinds import load_kind
@@ -55,6 +59,19 @@ def test_rows_tell_boxes_in_the_pixels_of_their_own_picture_and_no_folder() -> N
     assert rows[1]["prediction"] == pytest.approx([0, 0, 100, 50], abs=1e-3)
     assert rows[2]["prediction"] == pytest.approx([0, 0, 50, 75], abs=1e-3)
     assert [row["iou"] for row in rows] == pytest.approx([1, 0.25, 0.75], abs=1e-5)
+
+
+def test_best_and_worst_boxes_are_drawn(tmp_path: Path) -> None:
+    samples = []
+    for number, sample in enumerate(SAMPLES):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", FACTS.sizes[sample.media]).save(path)
+        samples.append(replace(sample, media=path))
+    sizes = {sample.media: FACTS.sizes[old.media] for sample, old in zip(samples, SAMPLES, strict=True)}
+    ((name, write),) = KIND.judge(samples, outputs, replace(FACTS, sizes=sizes)).files.items()
+    write(tmp_path / name)
+    with Image.open(tmp_path / "boxes.png") as sheet:
+        assert (np.array(sheet) == TRUTH_COLOUR).all(axis=2).any()
 
 
 def test_targets_are_what_the_protocol_makes_of_the_boxes() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from models.config import load_config
-from models.heads import ImageClassifier
+from models.heads import ImageClassifier, ImageHeadConfig
 from models.modalities import list_modalities, load_modality
 from models.onepeace import build_model, initialise
 
@@ -80,11 +80,11 @@ def test_an_unknown_modality_is_refused(name: str) -> None:
 @pytest.mark.parametrize(("pooling", "has_final_norm"), [("mean", False), ("cls", True)])
 def test_the_classifier_pools_patches_or_takes_the_class(pooling: str, has_final_norm: bool) -> None:
     model = build_model(TINY.branch("image", has_final_norm=has_final_norm), seed=0)
-    classifier = ImageClassifier(model, num_classes=7, pooling=pooling).eval()
+    classifier = ImageClassifier(model, ImageHeadConfig(num_classes=7, pooling=pooling)).eval()
     images = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         features = model.encode({"image": images})["image"].features
         pooled = features[:, 1:].mean(1) if pooling == "mean" else features[:, 0]
-        logits = classifier(images)
+        logits = classifier({"image": images})
         torch.testing.assert_close(logits, classifier.head(classifier.fc_norm(pooled)))
     assert logits.shape == (2, 7)

@@ -5,6 +5,7 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,16 +17,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from downstream.engines.plain.inputs import Crop, Pass, Preparer
-from downstream.engines.plain.model import Loaded
+from downstream.engines.plain.model import Loaded, Retriever
 from downstream.engines.plain.settings import FineTuning
-from downstream.engines.plain.training_state import STATE_FILE, Progress, TrainingState
+from downstream.engines.plain.training_state import STATE_FILE, Progress, RunningMean, TrainingState
 from downstream.engines.plain.units import Example, Unit
 from downstream.kinds.base import Batch, Gather, Kind
 from downstream.losses import Loss
 from models.batch import move
 from models.checkpoint.load import save_state
 from models.contrast import read_scale
-from models.heads import Classifier
 from models.optim import build_optimizer, learning_rate, parameter_groups, set_learning_rate
 from models.sharding import clip_gradients, measure_gradients, reduce_numbers, separate_gradients, spread
 from models.training import ParallelConfig
@@ -144,7 +144,8 @@ class _Trainer:
             num_layers=model.config.num_layers,
         )
         optimizer = build_optimizer(groups, settings.optim)
-        self.state = TrainingState(self.module, optimizer, world)
+        self.mean = None if settings.ema_decay is None else RunningMean(self.module, settings.ema_decay)
+        self.state = TrainingState(self.module, optimizer, world, self.mean)
         self.turn: int | None = None
         self.order: list[int] = []
 
@@ -215,6 +216,8 @@ class _Trainer:
         clip_gradients(self.parameters, norm=norm, largest=self.settings.optim.clip)
         self.state.optimizer.step()
         self.state.optimizer.zero_grad(set_to_none=True)
+        if self.mean is not None:
+            self.mean.update()
         return float(norm)
 
     def _gather_ahead(self, step: int, micros: Sequence[tuple[Micro, Any]]) -> list[Gather]:
@@ -223,7 +226,7 @@ class _Trainer:
         To contrast several micro-batches with the whole batch, the vectors of all are computed first, without gradient;
         as none flows into negatives, this is the arithmetic of one large batch.
         """
-        if isinstance(self.module, Classifier) or self.settings.negatives == "micro-batch" or len(micros) == 1:
+        if not isinstance(self.module, Retriever) or self.settings.negatives == "micro-batch" or len(micros) == 1:
             return [self.world.gather_rows] * len(micros)
         parts = []
         for number, (examples, groups) in enumerate(micros):
@@ -240,7 +243,8 @@ class _Trainer:
     def _compute(self, step: int, number: int, examples: Micro, groups: Any, gather: Gather) -> Loss:
         outputs = self._forward(step, number, examples, groups)
         targets = torch.tensor([example.target for example in examples], device=self.world.device)
-        scale = None if isinstance(self.module, Classifier) else read_scale(self.module.model.logit_scale)
+        is_compared = isinstance(self.module, Retriever)
+        scale = read_scale(self.module.model.logit_scale) if is_compared else None
         return self.fitting.kind.compute_loss(
             Batch(outputs, targets, self.fitting.num_classes, scale, gather, self.settings.label_smoothing)
         )
@@ -263,7 +267,11 @@ class _Trainer:
         return tuple(torch.stack([rows[example.units[slot]] for example in examples]) for slot in slots)
 
     def keep_best(self, progress: Progress) -> Progress:
-        """Validate, and keep these weights if none before were better."""
+        """Validate, and keep these weights, or their mean, if none before were better."""
+        with nullcontext() if self.mean is None else self.mean.in_place():
+            return self._keep_if_best(progress)
+
+    def _keep_if_best(self, progress: Progress) -> Progress:
         if self.settings.num_validations == 1:  # there is nothing to choose from
             value = float("nan")
         else:

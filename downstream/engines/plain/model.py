@@ -17,7 +17,7 @@ from models.checkpoint.reader import Checkpoint, file_sha256, open_checkpoint
 from models.checkpoint.roles import Part, find_roles
 from models.config import ModelConfig, load_config
 from models.embedding import find_tokenizer
-from models.heads import Classifier, HeadConfig
+from models.heads import Classifier, HeadConfig, ImageClassifier, ImageHeadConfig
 from models.modalities.image import PATCH_SIZE_PX
 from models.onepeace import OnePeace, build_model, initialise
 from models.tokenizer import Tokenizer
@@ -37,6 +37,9 @@ TYPE_EMBEDDINGS = (  # beginnings of names
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+Head = HeadConfig | ImageHeadConfig
+
+
 class Retriever(nn.Module):
     """A model whose embeddings are compared."""
 
@@ -50,7 +53,7 @@ class Retriever(nn.Module):
         return vectors
 
 
-TaskModel = Retriever | Classifier
+TaskModel = Retriever | Classifier | ImageClassifier
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Origin:
     task: str
     setting: str
     config: ModelConfig
-    head: HeadConfig | None
+    head: Head | None
     inputs: dict[str, InputSettings]
     classes_sha256: str
 
@@ -118,7 +121,7 @@ class Origin:
                 task=str(values["task"]),
                 setting=str(values["setting"]),
                 config=ModelConfig.parse(values["config"], where=where),
-                head=None if head is None else HeadConfig.parse(head, where=where),
+                head=None if head is None else _parse_head(head, where=where),
                 inputs={name: InputSettings.parse(each, where=where) for name, each in values["inputs"].items()},
                 classes_sha256=str(values["classes_sha256"]),
             )
@@ -178,6 +181,8 @@ def build_trainee(
         "has_projection": num_outputs is None,
         "drop_path_rate": setting.training.drop_path_rate,
     }
+    if setting.head is not None and setting.head.is_linear:
+        changes["has_final_norm"] = False  # the classifier has a norm of its own, after the mean
     config = load_config(size).branch(*names)
     if path is None:
         config = _type(_resize(config.branch(*names, **changes), setting.inputs), setting)
@@ -233,8 +238,21 @@ def save_finetuned(module: TaskModel, state: Mapping[str, Tensor], path: Path, *
 
 def describe_origin(loaded: Loaded, *, task: str, setting: str, class_names: Sequence[str]) -> Origin:
     """Say what a model that was fine-tuned is."""
-    head = loaded.module.head.config if isinstance(loaded.module, Classifier) else None
+    head = find_head(loaded.module)
     return Origin(task, setting, loaded.model.config, head, dict(loaded.inputs), digest(list(class_names)))
+
+
+def find_head(module: TaskModel) -> Head | None:
+    """Give the settings of a model's head; None where it has none."""
+    if isinstance(module, Retriever):
+        return None
+    return module.head.config if isinstance(module, Classifier) else module.config
+
+
+def _parse_head(values: Mapping[str, Any], *, where: str) -> Head:
+    """Read the settings of a head, which one of the two the keys tell."""
+    kind = HeadConfig if "pooled_modality" in values else ImageHeadConfig
+    return kind.parse(values, where=where)
 
 
 def describe_checkpoint(report: LoadReport, *, name: str, sha256: str | None) -> CheckpointInfo:
@@ -263,24 +281,30 @@ def _attach(
     *,
     seed: int,
     num_outputs: int | None = None,
-    head: HeadConfig | None = None,
+    head: Head | None = None,
 ) -> TaskModel:
     """Put a head on a model where there is to be one, fresh from the seed."""
     if settings is None:
         return Retriever(model)
     if head is None:
         assert num_outputs is not None, "a head has outputs"
-        head = HeadConfig(
-            num_classes=num_outputs,
-            pooled_modality=settings.pooled_modality,
-            has_pooler=settings.has_pooler,
-            num_passes=settings.num_passes,
-        )
+        head = _choose_head(settings, num_outputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = Classifier(model, head)
+        classifier = ImageClassifier(model, head) if isinstance(head, ImageHeadConfig) else Classifier(model, head)
         classifier.head.apply(initialise)
     return classifier
+
+
+def _choose_head(settings: HeadSettings, num_outputs: int) -> Head:
+    if settings.is_linear:
+        return ImageHeadConfig(num_classes=num_outputs)
+    return HeadConfig(
+        num_classes=num_outputs,
+        pooled_modality=settings.pooled_modality,
+        has_pooler=settings.has_pooler,
+        num_passes=settings.num_passes,
+    )
 
 
 def _resize(config: ModelConfig, inputs: Mapping[str, InputSettings]) -> ModelConfig:
@@ -323,8 +347,12 @@ def _read_released(checkpoint: Checkpoint, *, size: str, setting: SettingProfile
     return Origin("", "fine-tuned", config, head, inputs, "")
 
 
-def _read_head(description: Description, settings: HeadSettings) -> HeadConfig:
+def _read_head(description: Description, settings: HeadSettings) -> Head:
     found = description.head or {}
+    if settings.is_linear:
+        if found.get("kind") != "ImageNet" or found["outputs"] is None:
+            raise ValueError(f"{description.path} has no ImageNet classifier; name weights fine-tuned for this task")
+        return ImageHeadConfig(num_classes=found["outputs"], pooling="mean" if found["pooling"] == "mean" else "cls")
     told = _find_flag(description.config)
     if told is not None and told != settings.pooled_modality:
         raise ValueError(

@@ -31,6 +31,8 @@ class HeadSettings(Settings):
     has_pooler: bool = False
     num_passes: PositiveInt = 1
     """Sequences that are pooled side by side: 2 for a pair of pictures."""
+    is_linear: bool = False
+    """The mean of the pooled tokens, a norm and one layer, as the vision release has it for ImageNet."""
 
 
 class FineTuning(Settings):
@@ -62,6 +64,8 @@ class FineTuning(Settings):
     label_smoothing: Rate = 0.0
     crop_scale: tuple[Rate, float] | None = None
     """Least and greatest share of a picture that a random crop keeps; None keeps all of it."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share that each step keeps of a running mean of the weights, which is judged and kept; None does without it."""
     has_checkpointing: bool = False
     """Recompute each layer in the backward pass."""
     state_interval: PositiveInt
@@ -87,6 +91,8 @@ class FineTuning(Settings):
 class SettingProfile(Settings):
     """One way of judging: zero-shot, or fine-tuned."""
 
+    kind: str | None = None
+    """A file in `downstream/kinds`; None is the task's own."""
     protocol: str
     """Id of the evaluation protocol, as the targets have it, with `{modality.argument}` for what inputs say."""
     inputs: dict[str, InputSettings]

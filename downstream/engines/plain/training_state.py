@@ -1,11 +1,13 @@
 """The state of an unfinished fine-tuning: one safetensors file, the same for any number of processes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict, set_model_state_dict
@@ -17,7 +19,7 @@ from models.world import World
 
 STATE_FILE = "state.safetensors"
 PROGRESS_KEY = "progress"
-MODEL, OPTIMIZER = "model/", "optimizer/"
+MODEL, OPTIMIZER, MEAN = "model/", "optimizer/", "mean/"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,43 @@ class Progress:
     best_value: float | None = None
 
 
+class RunningMean:
+    """An exponential moving mean of trained weights, spread over the processes as they are.
+
+    Args:
+        module: whose weights it begins with.
+        decay: share of the mean that each step keeps.
+
+    Source: reference one_peace_vision/classification (timm's ModelEmaV2): no warm-up of the decay.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.parameters = {name: each for name, each in module.named_parameters() if each.requires_grad}
+        self.values = {name: each.detach().clone() for name, each in self.parameters.items()}
+
+    def update(self) -> None:
+        """Take in the weights as they are now."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                self.values[name].lerp_(parameter.detach(), 1 - self.decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Let the model have the mean instead of its weights; afterwards it has them back."""
+        kept = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self._put(self.values)
+        try:
+            yield
+        finally:
+            self._put(kept)
+
+    def _put(self, values: Mapping[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(values[name])
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """What is trained, and what trains it."""
@@ -38,6 +77,8 @@ class TrainingState:
     module: nn.Module
     optimizer: Optimizer
     world: World
+    mean: RunningMean | None = None
+    """Of the weights, where one is kept."""
 
     def collect(self) -> dict[str, Tensor]:
         """Bring the whole model together on the CPU of the first process; all call it, the others get nothing."""
@@ -47,10 +88,11 @@ class TrainingState:
 
     def save(self, folder: Path, progress: Progress) -> None:
         """Write all that a resumed training needs; a kill leaves the last state or this one."""
-        model, moments = self.collect(), self._collect_moments()
+        model, moments, means = self.collect(), self._collect_moments(), self._collect_means()
         if self.world.is_first:
             tensors = {f"{MODEL}{name}": value for name, value in model.items()}
             tensors |= {f"{OPTIMIZER}{name}": value for name, value in moments.items()}
+            tensors |= {f"{MEAN}{name}": value for name, value in means.items()}
             values = {"step": progress.step, "best_step": progress.best_step, "best_value": progress.best_value}
             save_state(tensors, folder / STATE_FILE, metadata={PROGRESS_KEY: json.dumps(values)})
         self.world.barrier()
@@ -69,6 +111,7 @@ class TrainingState:
             options = StateDictOptions(full_state_dict=True)
             set_model_state_dict(self.module, _part(tensors, MODEL), options=options)
             self._restore_moments(_part(tensors, OPTIMIZER))
+            self._restore_means(_part(tensors, MEAN))
         except (RuntimeError, KeyError) as error:
             raise ValueError(f"{path} does not fit the model ({str(error).splitlines()[0]}); remove it") from None
         return progress
@@ -78,10 +121,14 @@ class TrainingState:
         moments = {}
         for name, parameter in self.module.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
-                whole = value.full_tensor() if isinstance(value, DTensor) else value
+                whole = _bring_together(value)
                 if self.world.is_first:
-                    moments[f"{name}/{key}"] = whole.detach().cpu().clone()
+                    moments[f"{name}/{key}"] = whole
         return moments
+
+    def _collect_means(self) -> dict[str, Tensor]:
+        values = {} if self.mean is None else self.mean.values
+        return {name: _bring_together(value) for name, value in values.items()}
 
     def _restore_moments(self, moments: Mapping[str, Tensor]) -> None:
         """Give the optimiser what it had, spread as its parameters are."""
@@ -95,6 +142,16 @@ class TrainingState:
         self.optimizer.state.clear()
         for name, kept in state.items():
             self.optimizer.state[parameters[name]] = kept
+
+    def _restore_means(self, means: Mapping[str, Tensor]) -> None:
+        for name, value in ({} if self.mean is None else self.mean.values).items():
+            value.copy_(_spread_like(self.mean.parameters[name], means[name]))  # type: ignore[union-attr]
+
+
+def _bring_together(value: Tensor) -> Tensor:
+    """Copy a whole tensor to the CPU."""
+    whole = value.full_tensor() if isinstance(value, DTensor) else value
+    return whole.detach().cpu().clone()
 
 
 def _spread_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
