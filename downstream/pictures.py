@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 Labels = NDArray[np.uint8]
-Palette = NDArray[np.uint8]
+Colours = NDArray[np.uint8]
 
 CELL_WIDTH_PX = 288
 MARGIN_PX = 8
@@ -24,19 +24,18 @@ class Triple:
     caption: str
     image: Path
     truth: Path
-    """Label file, 0 is other."""
+    """Label file."""
     prediction: Path
-    """Label file, class numbers from 1."""
+    """Label file with the same values."""
 
 
-def draw_grid(triples: Sequence[Triple], palette: Palette) -> Image.Image:
+def draw_grid(triples: Sequence[Triple], colours: Colours) -> Image.Image:
     """Draw one row a sample: picture, truth, prediction.
 
     Args:
         triples: rows from top to bottom.
-        palette: (classes, 3), the colour of each class; other is black.
+        colours: (values, 3), by what a label file says.
     """
-    colours = np.concatenate([np.zeros((1, 3), dtype=np.uint8), palette]).astype(np.uint8)
     rows = [_draw_row(triple, colours) for triple in triples]
     height = MARGIN_PX + CAPTION_PX + sum(row.height + MARGIN_PX for row in rows)
     sheet = Image.new("RGB", (3 * (CELL_WIDTH_PX + MARGIN_PX) + MARGIN_PX, height), "white")
@@ -50,7 +49,7 @@ def draw_grid(triples: Sequence[Triple], palette: Palette) -> Image.Image:
     return sheet
 
 
-def _draw_row(triple: Triple, colours: Palette) -> Image.Image:
+def _draw_row(triple: Triple, colours: Colours) -> Image.Image:
     with Image.open(triple.image) as file:
         picture = file.convert("RGB")
     cells = [picture, *(_colour(path, colours) for path in (triple.truth, triple.prediction))]
@@ -63,7 +62,7 @@ def _draw_row(triple: Triple, colours: Palette) -> Image.Image:
     return row
 
 
-def _colour(path: Path, colours: Palette) -> Image.Image:
+def _colour(path: Path, colours: Colours) -> Image.Image:
     with Image.open(path) as file:
         labels = np.array(file.convert("L") if file.mode not in ("L", "P") else file)
     return Image.fromarray(colours[labels])

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from miniworld.benchmarks import WRITERS
+from miniworld.coco_detection import write_coco_detection
+from miniworld.cocostuff import write_cocostuff
 from miniworld.layouts import scene_seed, write_ade20k
 from miniworld.pretraining import write_pair_tables, write_pairs
 from miniworld.preview import draw_preview
@@ -34,6 +36,8 @@ class Layout:
 
 LAYOUTS: Final = {
     "ade20k": Layout(write_ade20k, {"training": 160, "validation": 32, "size": (128, 96), "preview": None}),
+    "cocostuff": Layout(write_cocostuff, {"training": 160, "validation": 32, "size": (128, 96)}),
+    "coco_detection": Layout(write_coco_detection, {"training": 320, "validation": 64, "size": (128, 96)}),
     "pairs": Layout(
         write_pairs,
         {"pictures": 16_000, "sounds": 4_000, "held_out": 500, "clips": 15, "side": 72, "shard": 768, "workers": 2},
@@ -92,11 +96,13 @@ def _build_parser() -> argparse.ArgumentParser:
 
 def _add_layout_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that belong to some layouts only; one that is not given stays None."""
-    scenes = parser.add_argument_group("for --layout ade20k")
-    scenes.add_argument("--training", type=int, metavar="N", help="training scenes, default: 160")
-    scenes.add_argument("--validation", type=int, metavar="N", help="validation scenes, default: 32")
+    scenes = parser.add_argument_group("for --layout ade20k, cocostuff, coco_detection (in brackets: its defaults)")
+    scenes.add_argument("--training", type=int, metavar="N", help="training scenes, default: 160 (320)")
+    scenes.add_argument("--validation", type=int, metavar="N", help="validation scenes, default: 32 (64)")
     scenes.add_argument("--size", type=_parse_size, metavar="WxH", help="in pixels, default: 128x96")
-    scenes.add_argument("--preview", type=Path, metavar="FILE.png", help="also draw a sheet of scenes and labels")
+    scenes.add_argument(
+        "--preview", type=Path, metavar="FILE.png", help="ade20k only: also draw a sheet of scenes and labels"
+    )
     pairs = parser.add_argument_group("for --layout pairs (defaults in brackets: for pair-tables)")
     pairs.add_argument("--pictures", type=int, metavar="N", help="training pictures, default: 16000 (600)")
     pairs.add_argument("--sounds", type=int, metavar="N", help="training sounds, default: 4000 (200)")

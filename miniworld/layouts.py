@@ -21,6 +21,9 @@ GENERATOR_VERSION: Final = 1  # goes up with every change that moves a byte of w
 
 SPLITS: Final = {"training": "train", "validation": "val"}  # folder and file name prefix, as in the real set
 
+# The place of a stream goes into its seeds: new ones stand at the end, and stay below `samples.FIRST_STREAM`.
+SCENE_STREAMS: Final = (*SPLITS, "cocostuff-train", "cocostuff-val")
+
 
 def write_ade20k(
     root: Path,
@@ -60,9 +63,9 @@ def write_ade20k(
 
 def scene_seed(seed: int, split: str, *, index: int) -> int:
     """Derive the seed of one scene: no two splits share any, and asking for more leaves the first ones alone."""
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; expected one of: {', '.join(SPLITS)}")
-    stream = np.random.SeedSequence(seed, spawn_key=(list(SPLITS).index(split), index))
+    if split not in SCENE_STREAMS:
+        raise ValueError(f"unknown split {split!r}; expected one of: {', '.join(SCENE_STREAMS)}")
+    stream = np.random.SeedSequence(seed, spawn_key=(SCENE_STREAMS.index(split), index))
     return int(stream.generate_state(1, np.uint64)[0])
 
 

@@ -10,8 +10,8 @@
     <set>_<split>.tsv                   the authors' tables: uniq_id image text region_coord; of RefCOCO+: refcocoplus_
 
 Sentences of RefCOCO+ have no words for places, those of RefCOCOg are long. testA asks for people and animals, testB for
-other things; a picture of the training split may hold one thing alone. A thing of which no sentence would be clear is in
-`instances.json` only.
+other things; a picture of the training split may hold one thing alone. A thing of which no sentence would be clear is
+in `instances.json` only.
 """
 
 import pickle
@@ -129,13 +129,16 @@ def write_refcoco_plus(
     root: Path,
     *,
     seed: int = 0,
-    num_train: int = 700,
+    num_train: int = 1400,
     num_val: int = 60,
     num_test_a: int = 60,
     num_test_b: int = 60,
     scale: float = 1.0,
 ) -> Path:
-    """Write `refcoco_plus` below `root`, with the arguments and errors of `write_refcoco`."""
+    """Write `refcoco_plus` below `root`, with the arguments and errors of `write_refcoco`.
+
+    It has more training pictures: without words for places there is more to learn.
+    """
     counts = {"num_train": num_train, "num_val": num_val, "num_test_a": num_test_a, "num_test_b": num_test_b}
     return _write(root, make_order("refcoco_plus", seed, counts=counts, scale=scale))
 

@@ -36,6 +36,7 @@ STREAMS: Final = (
     *("imagenet-train", "imagenet-val"),
     *("vqav2-train", "vqav2-val"),
     *("nlvr2-train", "nlvr2-dev", "nlvr2-test1"),
+    *("coco_detection-train", "coco_detection-val"),
 )
 FIRST_STREAM: Final = 16  # below it lie the splits of `layouts.scene_seed`
 

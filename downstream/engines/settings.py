@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from downstream.formats.segmentation import LabelledSet
 from models.config import PositiveInt, Rate, Settings, load_config
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -163,17 +164,22 @@ class SegmentationProfile(Settings):
 class SegmentationJob:
     """One resolved run of a segmentation task."""
 
+    data: LabelledSet
     profile: SegmentationProfile
-    num_classes: int
     has_views: bool
     """Evaluate on all scales and flips instead of one view."""
     checkpoint: Path | None
     """Fine-tuned weights; None fine-tunes first."""
     pretrained: Path | None
-    """Encoder weights that a fine-tuning starts from; None starts from random ones."""
+    """Weights that a fine-tuning starts from, of an encoder or a whole segmentor; None starts from random ones."""
     seed: int
     device: str
     num_workers: int
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set."""
+        return self.data.num_classes
 
     @property
     def view(self) -> str:

@@ -1,4 +1,4 @@
-"""The ADE20K task from the command line, end to end, on the mini profile."""
+"""ADE20K, and COCO-Stuff before it, from the command line, end to end, on the mini profile."""
 
 import json
 import os
@@ -25,12 +25,15 @@ SHORT = [
 ]
 
 
+SPOKEN = re.compile(r"ADE20K|COCO-Stuff|  MINI|drawing|\d+ pictures|loaded|fine-tuning \d|predicting \d|recording")
+
+
 @pytest.fixture
 def start(root, tmp_path):
     """Start the command in a folder of its own."""
 
-    def run(*arguments: str, output: str = "runs") -> subprocess.Popen:
-        command = [sys.executable, str(root / "downstream" / "run.py"), "ade20k", *arguments]
+    def run(*arguments: str, output: str = "runs", task: str = "ade20k") -> subprocess.Popen:
+        command = [sys.executable, str(root / "downstream" / "run.py"), task, *arguments]
         places = ["-o", str(tmp_path / output), "--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}"]
         environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -43,8 +46,8 @@ def start(root, tmp_path):
 def finish(start, tmp_path):
     """Run the command to its end, and read its record."""
 
-    def run(*arguments: str, output: str = "runs", expected: int = 0) -> Record:
-        process = start(*arguments, output=output)
+    def run(*arguments: str, output: str = "runs", task: str = "ade20k", expected: int = 0) -> Record:
+        process = start(*arguments, output=output, task=task)
         stdout, stderr = process.communicate()
         assert process.returncode == expected, stderr
         run.stdout, run.stderr = stdout, stderr
@@ -72,8 +75,7 @@ def test_the_mini_recipe_reaches_its_number_in_time(finish, tmp_path):
     for name in ("config.yaml", "record.json", "predictions.jsonl", "log.jsonl", "pictures.png"):
         assert (folder_of(tmp_path) / name).is_file()
     assert finish.stdout.strip().endswith("python reports/run.py table")
-    spoken = re.compile(r"ADE20K|  MINI|drawing|\d+ pictures|fine-tuning \d|predicting \d|recording")
-    assert [line for line in finish.stderr.splitlines() if not spoken.match(line)] == []
+    assert [line for line in finish.stderr.splitlines() if not SPOKEN.match(line)] == []
 
 
 def test_one_seed_gives_one_number_and_a_kill_does_not_change_it(start, finish, tmp_path):
@@ -116,6 +118,7 @@ def test_a_checkpoint_of_a_run_gives_the_number_of_the_run_and_takes_every_view(
     assert loaded.checkpoint.sha256 == trained.checkpoint.sha256
 
     views = finish(*limit, "--tta", output="views")
+    assert [line for line in finish.stderr.splitlines() if not SPOKEN.match(line)] == []
     assert views.protocol.endswith("/ms")
     assert values(views) != values(loaded)
     assert views.comparisons[0].target_id == "V9"
@@ -126,6 +129,30 @@ def test_genuine_pictures_are_judged_as_what_they_are(finish, samples_dir):
     assert record.dataset == "ADE20K"
     assert (record.data.n, record.data.n_expected) == (2, 2000)
     assert not record.data.is_complete
+
+
+def test_ade20k_goes_on_from_the_weights_of_coco_stuff(start, finish, tmp_path):
+    stage = finish(task="cocostuff", output="stage")
+    assert values(stage)["miou"] >= 35
+    assert stage.data.n == stage.data.n_expected == 32
+    assert {comparison.verdict for comparison in stage.comparisons} == {"not comparable"}
+    assert [line for line in finish.stderr.splitlines() if not SPOKEN.match(line)] == []
+
+    weights = str(folder_of(tmp_path, "stage") / "segmentor.safetensors")
+    short = ["--limit", "8", *SHORT[:-2]]
+    later = finish(*short, "--pretrained", weights, output="later")
+    assert "segmentor.safetensors was made for 171 classes: what tells the 150 apart starts fresh" in finish.stderr
+    assert later.checkpoint.name == "segmentor.safetensors (fine-tuned from segmentor.safetensors)"
+    assert later.checkpoint.missing_names == ("decode_head.cls_embed.weight", "decode_head.cls_embed.bias")
+    assert values(later)["miou"] > values(finish(*short, output="fresh"))["miou"] + 10
+
+    for task, output in (("ade20k", "stage"), ("cocostuff", "later")):
+        other = str(folder_of(tmp_path, output) / "segmentor.safetensors")
+        process = start("--checkpoint", other, "--limit", "1", output="refused", task=task)
+        stdout, stderr = process.communicate()
+        assert (process.returncode, stdout) == (2, "")
+        assert sum(line.startswith("error:") for line in stderr.splitlines()) == 1
+        assert "classes, expected" in stderr
 
 
 def damage_size(tree: Path) -> None:

@@ -13,7 +13,9 @@ from PIL import Image
 
 from downstream.engines.deformable import DeformableAttention
 from downstream.engines.settings import GeometrySettings
-from downstream.formats.ade20k import Pair, find_pairs
+from downstream.formats.ade20k import ADE20K
+from downstream.formats.cocostuff import COCO_STUFF
+from downstream.formats.segmentation import IGNORED, Pair, find_pairs
 from downstream.metrics.segmentation import Areas, score
 
 WIDTH, HEIGHT, NUM_PICTURES = 90, 52, 5
@@ -47,7 +49,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pair, ...]:
         label = rng.integers(0, 151, (HEIGHT, WIDTH), dtype=np.uint8)
         Image.fromarray(pixels).save(tree / "images" / "training" / f"ADE_train_{number:08d}.jpg")
         Image.fromarray(label).save(tree / "annotations" / "training" / f"ADE_train_{number:08d}.png")
-    return find_pairs(tree, "train")
+    return find_pairs(ADE20K, tree, "train")
 
 
 @settings(max_examples=25, deadline=None)
@@ -77,8 +79,6 @@ def test_the_order_does_not_depend_on_the_random_state_nor_change_it(data) -> No
 class Drawing(torch.utils.data.Dataset):
     """Gives its index and numpy's next random number, as mmcv's transforms would draw it."""
 
-    metainfo = {"classes": ("a", "b")}  # noqa: RUF012, as mmseg has it
-
     def __len__(self) -> int:
         return 4
 
@@ -94,7 +94,7 @@ def test_a_draw_depends_on_seed_number_and_sample_alone(data) -> None:
     assert [index for index, _ in first] == [2, 2, 0]
     assert len({value for _, value in first}) == 3
     assert data.SeededDataset(Drawing(), seed=4)[0, 2] != first[0]
-    assert (len(dataset), dataset.metainfo) == (4, Drawing.metainfo)
+    assert len(dataset) == 4
 
 
 @pytest.mark.parametrize(
@@ -114,43 +114,60 @@ def test_short_sides_are_padded_at_the_right_and_the_bottom(data, height: int, w
 
 def test_a_data_set_has_exactly_the_pairs_in_their_order(data, pairs: tuple[Pair, ...]) -> None:
     chosen = [pairs[3], pairs[0], pairs[4]]
-    dataset = data.build_dataset(chosen, data.test_pipeline(GEOMETRY, has_views=False))
+    dataset = data.PairDataset(chosen, data.test_pipeline(GEOMETRY, has_views=False))
     assert len(dataset) == 3
     assert [Path(dataset[index]["data_samples"].img_path).stem for index in range(3)] == [pair.id for pair in chosen]
 
 
 def test_training_crops_fit_the_window_and_count_classes_from_zero(data, pairs: tuple[Pair, ...]) -> None:
-    dataset = data.SeededDataset(data.build_dataset(pairs, data.train_pipeline(GEOMETRY)), seed=0)
+    dataset = data.SeededDataset(data.PairDataset(pairs, data.train_pipeline(GEOMETRY, ADE20K)), seed=0)
     for number in range(4):
         sample = dataset[number, number]
         label = sample["data_samples"].gt_sem_seg.data
         assert label.shape[1:] == sample["inputs"].shape[1:]
         assert max(label.shape[1:]) <= GEOMETRY.crop_px
         values = set(label.unique().tolist())
-        assert values <= {*range(150), data.LABEL_PAD}
+        assert values <= {*range(150), IGNORED}
         again = dataset[number, number]
         assert torch.equal(again["inputs"], sample["inputs"])
+
+
+def test_labels_are_numbered_as_mmsegmentation_numbers_those_of_ade20k(data, pairs: tuple[Pair, ...]) -> None:
+    from mmseg.datasets.transforms import LoadAnnotations
+
+    places = {"seg_map_path": str(pairs[0].label), "seg_fields": []}
+    theirs = LoadAnnotations().transform({**places, "reduce_zero_label": True})["gt_seg_map"]
+    plain = LoadAnnotations().transform({**places, "seg_fields": [], "reduce_zero_label": False})
+    steps = [step for step in data.train_pipeline(GEOMETRY, ADE20K) if step["type"] == "NumberClasses"]
+    (ours,) = (data.NumberClasses(step["table"]).transform(plain)["gt_seg_map"] for step in steps)
+    assert np.array_equal(ours, theirs)
+    assert ours.dtype == theirs.dtype
+    assert {0, 149, IGNORED} <= set(np.unique(ours).tolist())
+
+
+def test_training_labels_of_another_data_set_are_numbered_its_way(data, pairs: tuple[Pair, ...]) -> None:
+    table = next(step["table"] for step in data.train_pipeline(GEOMETRY, COCO_STUFF) if step["type"] == "NumberClasses")
+    found = data.NumberClasses(table).transform({"gt_seg_map": np.array([[0, 12, 181], [91, 255, 255]])})["gt_seg_map"]
+    assert found.tolist() == [[0, 11, 170], [80, IGNORED, IGNORED]]
 
 
 @pytest.mark.parametrize("has_distortion", [True, False])
 def test_photometric_distortion_can_be_left_out(data, has_distortion: bool) -> None:
     geometry = GEOMETRY.model_copy(update={"has_photometric_distortion": has_distortion})
-    kinds = [step["type"] for step in data.train_pipeline(geometry)]
+    kinds = [step["type"] for step in data.train_pipeline(geometry, ADE20K)]
     assert ("PhotoMetricDistortion" in kinds) is has_distortion
     assert kinds[-1] == "PackSegInputs"
 
 
-def test_one_view_is_stretched_to_the_divisor_and_keeps_the_original_label(data, pairs: tuple[Pair, ...]) -> None:
-    sample = data.build_dataset(pairs, data.test_pipeline(GEOMETRY, has_views=False))[0]
+def test_one_view_is_stretched_to_the_divisor_and_knows_its_original_size(data, pairs: tuple[Pair, ...]) -> None:
+    sample = data.PairDataset(pairs, data.test_pipeline(GEOMETRY, has_views=False))[0]
     height, width = sample["inputs"].shape[1:]
     assert (height, width) == (64, 128)  # 64 x 111 by aspect, then up to multiples of 32
     assert sample["data_samples"].ori_shape == (HEIGHT, WIDTH)
-    assert tuple(sample["data_samples"].gt_sem_seg.data.shape[1:]) == (HEIGHT, WIDTH)
-    assert "pad_shape" not in sample["data_samples"].metainfo
 
 
 def test_all_views_are_every_scale_with_and_without_a_flip(data, pairs: tuple[Pair, ...]) -> None:
-    sample = data.build_dataset(pairs, data.test_pipeline(GEOMETRY, has_views=True))[0]
+    sample = data.PairDataset(pairs, data.test_pipeline(GEOMETRY, has_views=True))[0]
     assert len(sample["inputs"]) == 2 * len(GEOMETRY.test_ratios)
     assert [meta.flip for meta in sample["data_samples"]] == [False, True] * 3
     for view, meta in zip(sample["inputs"], sample["data_samples"], strict=True):
@@ -171,10 +188,8 @@ def test_scores_equal_those_of_mmsegmentation(data, seed: int, num_absent: int, 
     rng, counted = np.random.default_rng(seed), []
     for _ in range(3):
         prediction, truth = rng.integers(0, 6 - num_absent, (2, 8, 9))
-        truth = np.where(rng.random((8, 9)) < ignored, data.LABEL_PAD, truth)
-        counted.append(
-            IoUMetric.intersect_and_union(torch.from_numpy(prediction), torch.from_numpy(truth), 6, data.LABEL_PAD)
-        )
+        truth = np.where(rng.random((8, 9)) < ignored, IGNORED, truth)
+        counted.append(IoUMetric.intersect_and_union(torch.from_numpy(prediction), torch.from_numpy(truth), 6, IGNORED))
     areas = [Areas(*(part.numpy().astype(np.int64) for part in (i, p, t))) for i, _, p, t in counted]
     theirs = IoUMetric.total_area_to_metrics(*(sum(parts) for parts in zip(*counted, strict=True)), ["mIoU"])
     ours = {metric.name: metric.value for metric in score(areas, seed=0)}
@@ -235,7 +250,7 @@ def predict(data, pairs: tuple[Pair, ...], tmp_path: Path):
 
     def call(number: int) -> tuple[dict[str, Areas], int, list[tuple[int, int]]]:
         shown: list[tuple[int, int]] = []
-        options = engine.PredictOptions(tmp_path, False, 0, lambda done, total: shown.append((done, total)))
+        options = engine.PredictOptions(ADE20K, tmp_path, False, 0, lambda done, total: shown.append((done, total)))
         segmentor = Thresholder()
         rows = engine.predict(segmentor, pairs[:number], profile=profile, options=options)
         return rows, segmentor.num_calls, shown

@@ -47,3 +47,15 @@ def test_only_the_stacks_own_words_are_silenced() -> None:
         with pytest.raises(UserWarning, match="ours"):
             warnings.warn("ours: faster_coco_eval is not installed", stacklevel=1)
     assert len(NOISE) == len(set(NOISE))
+
+
+def test_the_mean_over_views_is_made_in_silence() -> None:
+    import torch
+
+    imports.prepare()
+    from mmengine.structures import PixelData
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        silence()
+        assert PixelData(data=torch.zeros(2, 3)).data.shape == (1, 2, 3)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from downstream.pictures import CAPTION_PX, CELL_WIDTH_PX, MARGIN_PX, Triple, draw_grid
 
-PALETTE = np.array([[250, 0, 0], [0, 240, 0], [0, 0, 230]], dtype=np.uint8)
+COLOURS = np.array([[0, 0, 0], [250, 0, 0], [0, 240, 0], [0, 0, 230]], dtype=np.uint8)
 WIDTH, HEIGHT = 40, 20
 
 
@@ -30,18 +30,18 @@ def cell(sheet: np.ndarray, column: int) -> np.ndarray:
     return sheet[top : top + CELL_WIDTH_PX * HEIGHT // WIDTH, left : left + CELL_WIDTH_PX]
 
 
-def test_each_class_has_its_colour_and_other_is_black(triple: Triple) -> None:
-    sheet = np.array(draw_grid([triple], PALETTE))
+def test_each_value_of_a_label_has_its_colour(triple: Triple) -> None:
+    sheet = np.array(draw_grid([triple], COLOURS))
     picture, truth, prediction = (cell(sheet, column) for column in range(3))
     assert (picture == 90).all()
     assert (truth[:, : CELL_WIDTH_PX // 2] == 0).all()
-    assert (truth[:, CELL_WIDTH_PX // 2 :] == PALETTE[1]).all()
-    assert (prediction == PALETTE[2]).all()
+    assert (truth[:, CELL_WIDTH_PX // 2 :] == COLOURS[2]).all()
+    assert (prediction == COLOURS[3]).all()
 
 
 def test_the_grid_has_a_row_for_each_sample(triple: Triple) -> None:
-    one, three = draw_grid([triple], PALETTE), draw_grid([triple] * 3, PALETTE)
+    one, three = draw_grid([triple], COLOURS), draw_grid([triple] * 3, COLOURS)
     row = CELL_WIDTH_PX * HEIGHT // WIDTH + CAPTION_PX + MARGIN_PX
     assert one.size == (3 * (CELL_WIDTH_PX + MARGIN_PX) + MARGIN_PX, MARGIN_PX + CAPTION_PX + row)
     assert three.size == (one.width, one.height + 2 * row)
-    assert draw_grid([], PALETTE).height == MARGIN_PX + CAPTION_PX
+    assert draw_grid([], COLOURS).height == MARGIN_PX + CAPTION_PX

@@ -1,26 +1,24 @@
 """Pipelines and data sets: a folder of pictures and labels to what the segmentor takes."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.settings import GeometrySettings
-from downstream.formats.ade20k import Pair
+from downstream.formats.segmentation import LabelledSet, Pair, class_table
 
 prepare()
 
 import mmcv  # noqa: E402
 from mmcv.transforms import BaseTransform  # noqa: E402
-from mmseg.registry import DATASETS, TRANSFORMS  # noqa: E402
+from mmengine.dataset import Compose  # noqa: E402
+from mmseg.registry import TRANSFORMS  # noqa: E402
 
-LABEL_PAD = 255
-
-# `pad_shape` stays out: the head would trust it over the size of a sliding window.
 TEST_META = (
     "img_path",
     "ori_shape",
@@ -28,7 +26,6 @@ TEST_META = (
     "scale_factor",
     "flip",
     "flip_direction",
-    "reduce_zero_label",
     "img_padding_size",
 )
 
@@ -54,12 +51,29 @@ class PadShortSide(BaseTransform):  # type: ignore[misc]  # the registry has no 
         return {**results, "img": padded, "img_shape": padded.shape[:2], "img_padding_size": (0, right, 0, bottom)}
 
 
-def train_pipeline(geometry: GeometrySettings) -> list[dict[str, Any]]:
+@TRANSFORMS.register_module()
+class NumberClasses(BaseTransform):  # type: ignore[misc]  # the registry has no types
+    """Turn what a label file says into class numbers.
+
+    Args:
+        table: (256,), the class number of each value.
+    """
+
+    def __init__(self, table: NDArray[np.uint8]) -> None:
+        self.table = table
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Number the pixels of the label."""
+        return {**results, "gt_seg_map": self.table[results["gt_seg_map"]]}
+
+
+def train_pipeline(geometry: GeometrySettings, data: LabelledSet) -> list[dict[str, Any]]:
     """The released training pipeline."""
     crop = (geometry.crop_px, geometry.crop_px)
     return [
         {"type": "LoadImageFromFile"},
         {"type": "LoadAnnotations"},
+        {"type": "NumberClasses", "table": class_table(data)},
         {"type": "RandomResize", "scale": geometry.scale_px, "ratio_range": geometry.train_ratio, "keep_ratio": True},
         {"type": "RandomCrop", "crop_size": crop, "cat_max_ratio": geometry.max_class_share},
         {"type": "RandomFlip", "prob": 0.5},
@@ -74,34 +88,38 @@ def test_pipeline(geometry: GeometrySettings, *, has_views: bool) -> list[dict[s
     pack = {"type": "PackSegInputs", "meta_keys": TEST_META}
     whole = {"type": "Resize", "scale": geometry.scale_px, "keep_ratio": True}
     if not has_views:
-        return [{"type": "LoadImageFromFile"}, whole, fit, {"type": "LoadAnnotations"}, pack]
+        return [{"type": "LoadImageFromFile"}, whole, fit, pack]
     scales = [tuple(round(side * ratio) for side in geometry.scale_px) for ratio in geometry.test_ratios]
     views = [
         [{"type": "Resize", "scale": scale, "keep_ratio": True} for scale in scales],
         [fit],
         [{"type": "RandomFlip", "prob": probability, "direction": "horizontal"} for probability in (0.0, 1.0)],
         [{"type": "PadShortSide", "size_px": geometry.crop_px}],
-        [{"type": "LoadAnnotations"}],
         [pack],
     ]
     return [{"type": "LoadImageFromFile"}, {"type": "TestTimeAug", "transforms": views}]
 
 
-def build_dataset(pairs: Sequence[Pair], pipeline: list[dict[str, Any]]) -> Dataset[dict[str, Any]]:
-    """Build MMSegmentation's ADE20K data set over exactly these pairs, in this order."""
-    folder, labels = pairs[0].image.parent, pairs[0].label.parent
-    dataset = DATASETS.build(
-        {
-            "type": "ADE20KDataset",
-            "data_prefix": {"img_path": str(folder), "seg_map_path": str(labels)},
-            "pipeline": pipeline,
-            "serialize_data": False,
-        }
-    )
-    found = {Path(entry["img_path"]).stem: entry for entry in dataset.data_list}
-    dataset.data_list = [found[pair.id] for pair in pairs]
-    picked: Dataset[dict[str, Any]] = dataset
-    return picked
+class PairDataset(Dataset[dict[str, Any]]):
+    """Exactly some pairs, in their order, each through a pipeline.
+
+    Args:
+        pairs: pictures and labels.
+        pipeline: transforms in MMSegmentation's words.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], pipeline: list[dict[str, Any]]) -> None:
+        self.pairs = tuple(pairs)
+        self.pipeline = Compose(pipeline)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pair = self.pairs[index]
+        places = {"img_path": str(pair.image), "seg_map_path": str(pair.label)}
+        drawn: dict[str, Any] = self.pipeline({**places, "seg_fields": [], "reduce_zero_label": False})
+        return drawn
 
 
 class SeededDataset(Dataset[dict[str, Any]]):
@@ -115,7 +133,7 @@ class SeededDataset(Dataset[dict[str, Any]]):
     def __init__(self, dataset: Dataset[dict[str, Any]], *, seed: int) -> None:
         self.dataset = dataset
         self.seed = seed
-        self.metainfo: dict[str, Any] = dataset.metainfo  # type: ignore[attr-defined]
+        self.metainfo: dict[str, Any] = {}  # the Runner asks for it
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]

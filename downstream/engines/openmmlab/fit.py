@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from downstream.engines.openmmlab.data import EndlessSampler, SeededDataset, build_dataset, train_pipeline
+from downstream.engines.openmmlab.data import EndlessSampler, PairDataset, SeededDataset, train_pipeline
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.openmmlab.model import Segmentor
 from downstream.engines.openmmlab.optim import build_optimizer, build_schedulers
 from downstream.engines.openmmlab.state import STATE_FILE, Training
 from downstream.engines.settings import SegmentationProfile, TrainingSettings
-from downstream.formats.ade20k import Pair
+from downstream.formats.segmentation import LabelledSet, Pair
 
 prepare()
 
@@ -37,6 +37,7 @@ Progress = Callable[[int, int, float], None]
 class FitOptions:
     """Where and how a training runs."""
 
+    data: LabelledSet
     folder: Path
     """The run's folder: log and state."""
     seed: int
@@ -83,7 +84,8 @@ def _build_runner(
     work_dir: str,
 ) -> Any:
     settings, done = profile.training, hook.done
-    dataset = SeededDataset(build_dataset(pairs, train_pipeline(profile.geometry)), seed=options.seed)
+    pipeline = train_pipeline(profile.geometry, options.data)
+    dataset = SeededDataset(PairDataset(pairs, pipeline), seed=options.seed)
     return Runner(
         model=training.model,
         work_dir=work_dir,

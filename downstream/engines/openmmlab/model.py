@@ -3,6 +3,8 @@
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.settings import NORM_GROUPS, AdapterSettings, HeadSettings, SegmentationProfile
@@ -14,6 +16,7 @@ from models.onepeace import OnePeace, initialise
 prepare()
 
 from mmengine.config import ConfigDict  # noqa: E402
+from mmseg.models import Mask2FormerHead  # noqa: E402
 from mmseg.registry import MODELS  # noqa: E402
 
 Segmentor = Any  # mmseg.models.EncoderDecoder; the stack has no types
@@ -53,6 +56,40 @@ class OnePeaceViTAdapter(ViTAdapter):
     def init_weights(self) -> None:
         """Start the encoder as the published code does; the adapter's parts start as they are built."""
         self.model.apply(initialise)
+
+
+def score_pixels(classes: Tensor, masks: Tensor, *, size: tuple[int, int]) -> Tensor:
+    """Score every class at every pixel: masks are weighed by their classes as small as they are, then enlarged.
+
+    Args:
+        classes: (batch, queries, classes + 1), logits; the last one is "no object".
+        masks: (batch, queries, height / 4, width / 4), logits.
+        size: height and width of the picture.
+
+    Returns:
+        (batch, classes, height, width).
+
+    Source: reference one_peace_vision/seg, mmseg_custom/models: mask2former_head.py, then
+        encoder_decoder_mask2former.py.
+    """
+    shares = classes.softmax(-1)[..., :-1]
+    scores = torch.einsum("bqc,bqhw->bchw", shares, masks.sigmoid())
+    return functional.interpolate(scores, size=size, mode="bilinear", align_corners=False)
+
+
+@MODELS.register_module()
+class ReleasedMask2FormerHead(Mask2FormerHead):  # type: ignore[misc]  # the stack has no types
+    """Mask2Former that predicts as the published numbers were made.
+
+    Differs from the installed head, which enlarges the logits of the masks first: at their edges the scores, and where
+    two classes come close the class, are others.
+    """
+
+    def predict(self, x: tuple[Tensor, ...], batch_img_metas: list[dict[str, Any]], test_cfg: Any) -> Tensor:  # noqa: ARG002, the head's signature
+        """Score the pixels of windows by the last layer: (batch, classes, height, width)."""
+        classes, masks = self(x, batch_img_metas)  # of every layer; the samples' facts are not looked at
+        height, width = batch_img_metas[0]["img_shape"]  # the sliding window's
+        return score_pixels(classes[-1], masks[-1], size=(height, width))
 
 
 def build_segmentor(profile: SegmentationProfile, *, num_classes: int, seed: int) -> Segmentor:
@@ -96,7 +133,7 @@ def _head_config(head: HeadSettings, *, embed_dim: int, num_classes: int) -> dic
     """Mask2Former as released: reference one_peace_vision/seg/configs/_base_/models/mask2former_onepeace.py."""
     positions = {"num_feats": head.channels // 2, "normalize": True}
     return {
-        "type": "Mask2FormerHead",
+        "type": "ReleasedMask2FormerHead",
         "in_channels": [embed_dim] * NUM_LEVELS,
         "strides": list(LEVEL_STRIDES),
         "feat_channels": head.channels,

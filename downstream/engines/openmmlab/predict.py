@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from downstream.engines.openmmlab.data import LABEL_PAD, build_dataset, test_pipeline
+from downstream.engines.openmmlab.data import PairDataset, test_pipeline
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.openmmlab.model import Segmentor
 from downstream.engines.settings import SegmentationProfile
-from downstream.formats.ade20k import Pair
+from downstream.formats.segmentation import IGNORED, LabelledSet, Pair, read_classes, write_classes
 from downstream.metrics.segmentation import Areas
 
 prepare()
@@ -35,6 +35,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class PredictOptions:
     """Where and how a prediction runs."""
 
+    data: LabelledSet
     folder: Path
     """The run's folder: per-sample rows and label files."""
     has_views: bool
@@ -71,34 +72,22 @@ def _run(
 ) -> Iterator[tuple[Pair, Areas]]:
     if not pairs:
         return
-    dataset = build_dataset(pairs, test_pipeline(profile.geometry, has_views=options.has_views))
+    dataset = PairDataset(pairs, test_pipeline(profile.geometry, has_views=options.has_views))
     loader = DataLoader(dataset, batch_size=1, num_workers=options.num_workers, collate_fn=pseudo_collate)
-    num_classes = model.module.out_channels if options.has_views else model.out_channels
     device = next(model.parameters()).device
     dtype = DTYPES[profile.precision]
     with torch.inference_mode(), torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
         for pair, batch in zip(pairs, loader, strict=True):
             label = model.test_step(batch)[0].pred_sem_seg.data.squeeze().cpu()
-            _save_label(options.folder / PREDICTIONS_FOLDER / f"{pair.id}.png", label)
-            yield pair, _measure(label, _truth(pair), num_classes)
+            write_classes(options.data, label.numpy(), options.folder / PREDICTIONS_FOLDER / f"{pair.id}.png")
+            yield pair, _measure(label, read_classes(options.data, pair), options.data.num_classes)
 
 
-def _truth(pair: Pair) -> Tensor:
-    """Read a label file as the benchmark counts it: 0 becomes ignored, classes start at 0."""
-    with Image.open(pair.label) as file:
-        label = np.array(file, dtype=np.int64)
-    return torch.from_numpy(np.where(label == 0, LABEL_PAD, label - 1))
-
-
-def _measure(prediction: Tensor, truth: Tensor, num_classes: int) -> Areas:
+def _measure(prediction: Tensor, truth: NDArray[np.uint8], num_classes: int) -> Areas:
     """Count pixels by class, as MMSegmentation's metric does."""
-    intersect, _, predicted, labelled = IoUMetric.intersect_and_union(prediction, truth, num_classes, LABEL_PAD)
+    label = torch.from_numpy(truth).long()
+    intersect, _, predicted, labelled = IoUMetric.intersect_and_union(prediction, label, num_classes, IGNORED)
     return Areas(*(area.numpy().astype(np.int64) for area in (intersect, predicted, labelled)))
-
-
-def _save_label(path: Path, label: Tensor) -> None:
-    """Write a prediction as ADE20K writes its labels: class number from 1."""
-    Image.fromarray((label + 1).to(torch.uint8).numpy()).save(path)
 
 
 def _append_row(folder: Path, sample_id: str, areas: Areas) -> None:

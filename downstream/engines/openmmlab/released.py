@@ -1,10 +1,8 @@
 """The published segmentation file, which has the names of MMSegmentation 0.x, into today's segmentor."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -23,6 +21,10 @@ BUCKETS = "rp_bucket"
 VARIANT = "segmentation"
 """What `describe` calls a segmentor whose encoder has published names; ours is called `ours, segmentation`."""
 SHOWN_NAMES = 3
+CLASSES = "CLASSES"
+"""What the settings in a file call the names of its classes."""
+CLASS_HEAD = "decode_head.cls_embed."
+"""The only part whose shapes follow from the number of classes; published files call it the same."""
 
 _PIXEL_LAYER = r"(decode_head\.pixel_decoder\.encoder\.layers\.\d+)"
 _QUERY_LAYER = r"(decode_head\.transformer_decoder\.layers\.\d+)"
@@ -43,29 +45,41 @@ def is_released(checkpoint: Checkpoint) -> bool:
     return describe(checkpoint).variant == VARIANT
 
 
-def check_classes(config: Any, expected: Sequence[str], *, path: Path) -> None:
-    """Refuse a file that says it was made for other classes, or for the same ones in another order.
+def is_segmentor(checkpoint: Checkpoint) -> bool:
+    """Tell whether a file is a whole segmentor, published or ours, from its names and shapes alone."""
+    return describe(checkpoint).variant in (VARIANT, f"ours, {VARIANT}")
+
+
+def count_classes(checkpoint: Checkpoint) -> int | None:
+    """Count the classes that a segmentor's file was made for; None where it has no part that tells them apart."""
+    info = checkpoint.names.get(f"{CLASS_HEAD}weight")
+    return info.shape[0] - 1 if info is not None and info.shape else None
+
+
+def check_classes(checkpoint: Checkpoint, expected: Sequence[str]) -> None:
+    """Refuse a file that was made for other classes, or says it was made for the same ones in another order.
 
     Args:
-        config: the settings found in the file; `meta` of MMSegmentation 0.x holds `CLASSES`.
+        checkpoint: whose settings may name classes: `meta` of MMSegmentation 0.x and our own files hold `CLASSES`.
         expected: names by class number.
-        path: of the file, for the message.
 
     Raises:
-        ValueError: the classes differ; a file that names none is taken.
+        ValueError: the classes differ; names that the file does not tell are not missed.
     """
-    found = config.get("CLASSES") if isinstance(config, dict) else None
-    if found is None:
-        return
-    names = [str(name).strip() for name in found] if isinstance(found, list) else [str(found)]
+    found = checkpoint.config.get(CLASSES) if isinstance(checkpoint.config, dict) else None
+    names = [str(name).strip() for name in found] if isinstance(found, list) else None
     wanted = [name.strip() for name in expected]  # the libraries write 'bed '
-    if len(names) != len(wanted):
-        raise ValueError(f"checkpoint {path} was made for {len(names)} classes, expected {len(wanted)}; name another")
-    for number, (name, other) in enumerate(zip(names, wanted, strict=True)):
+    number = count_classes(checkpoint) if names is None else len(names)
+    if number is not None and number != len(wanted):
+        raise ValueError(
+            f"checkpoint {checkpoint.path} was made for {number} classes, expected {len(wanted)}; name another, or "
+            "fine-tune from it with --pretrained"
+        )
+    for place, (name, other) in enumerate(zip(names or wanted, wanted, strict=True)):
         if name != other:
             raise ValueError(
-                f"checkpoint {path} was made for other classes: number {number} is {printable(name)!r}, expected "
-                f"{other!r}; name another"
+                f"checkpoint {checkpoint.path} was made for other classes: number {place} is {printable(name)!r}, "
+                f"expected {other!r}; name another"
             )
 
 
@@ -110,7 +124,7 @@ def _our_name(published: str, value: Tensor) -> str | None:
     return published
 
 
-def load_released(segmentor: Segmentor, state: Mapping[str, Tensor]) -> LoadReport:
+def load_released(segmentor: Segmentor, state: Mapping[str, Tensor], *, may_miss: Collection[str] = ()) -> LoadReport:
     """Load a published state into a segmentor, all or nothing.
 
     Unlike a state of an encoder, it has to be of the segmentor's own resolution: nothing is resized.
@@ -118,6 +132,7 @@ def load_released(segmentor: Segmentor, state: Mapping[str, Tensor]) -> LoadRepo
     Args:
         segmentor: of any size, on any device, `meta` included.
         state: tensors by published name.
+        may_miss: prefixes of parameters that the file need not have.
 
     Returns:
         What became of every name; buckets that follow from the sizes are left out.
@@ -126,17 +141,23 @@ def load_released(segmentor: Segmentor, state: Mapping[str, Tensor]) -> LoadRepo
         ValueError: a name is missing, unexpected or there twice, or a shape differs; the segmentor is unchanged then.
     """
     sources, derived = rename_released(state)
-    _refuse_misfit(segmentor, {name: tuple(value.shape) for name, value in state.items()}, sources, derived)
-    report = load_state(segmentor, {name: state[published] for name, published in sources.items()})
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    _refuse_misfit(segmentor, shapes, sources, derived, may_miss=may_miss)
+    report = load_state(segmentor, {name: state[stored] for name, stored in sources.items()}, may_miss=may_miss)
     return replace(report, left_out=(LeftOut(Part.DERIVED.value, derived),) if derived else ())
 
 
 def _refuse_misfit(
-    segmentor: Segmentor, shapes: Mapping[str, Shape], sources: Mapping[str, str], derived: Sequence[str]
+    segmentor: Segmentor,
+    shapes: Mapping[str, Shape],
+    sources: Mapping[str, str],
+    derived: Sequence[str],
+    *,
+    may_miss: Collection[str],
 ) -> None:
     """Account for all names on both sides, and for the shapes of those that are on both."""
     wanted = {name: tuple(value.shape) for name, value in segmentor.state_dict().items()}
-    missing = [name for name in wanted if name not in sources]
+    missing = [name for name in wanted if name not in sources and not name.startswith(tuple(may_miss))]
     unexpected = [published for name, published in sources.items() if name not in wanted]
     expected = {published: wanted[name] for name, published in sources.items() if name in wanted}
     tokens = segmentor.backbone.model.adapters[MODALITY].grid_size ** 2 + 1

@@ -8,33 +8,41 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from downstream.engines.openmmlab.fit import FitOptions, fit
 from downstream.engines.openmmlab.imports import EXPECTED, prepare
 from downstream.engines.openmmlab.model import Segmentor, build_segmentor
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE, PREDICTIONS_FOLDER, PredictOptions, predict
-from downstream.engines.openmmlab.released import check_classes, is_released, load_released
+from downstream.engines.openmmlab.released import (
+    CLASS_HEAD,
+    CLASSES,
+    check_classes,
+    count_classes,
+    is_released,
+    is_segmentor,
+    load_released,
+)
 from downstream.engines.openmmlab.state import STATE_FILE
 from downstream.engines.settings import SegmentationJob
-from downstream.formats.ade20k import Pair
+from downstream.formats.segmentation import LabelledSet, Pair
 from downstream.metrics.segmentation import Areas, class_ious, picture_ious, score
 from downstream.pictures import Triple, draw_grid
 from downstream.workplace import Workplace
 from models.checkpoint.load import LoadReport, load_state, save_state
 from models.checkpoint.names import rename_state
-from models.checkpoint.reader import file_sha256, open_checkpoint, read_state
+from models.checkpoint.reader import Checkpoint, file_sha256, open_checkpoint, read_state
 from reports.provenance import Clock, describe_processor
 from reports.record import CheckpointInfo, MetricValue
 
 prepare()
 
-from mmseg.datasets import ADE20KDataset  # noqa: E402
+from mmseg.registry import DATASETS  # noqa: E402
 
 PACKAGES = tuple(EXPECTED.values())
 CHECKPOINT_FILE = "segmentor.safetensors"
 PICTURES_FILE = "pictures.png"
 NUM_PICTURES = 6
-FRESH_PARTS = ("spm.", "level_embed", "interactions.", "up.", "norms.")  # of the backbone, trained from scratch
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,18 @@ class Outcome:
     per_class: dict[str, float | None]
     artifacts: dict[str, str]
     """What a file is, to its name in the run's folder."""
+
+
+def class_names(data: LabelledSet) -> tuple[str, ...]:
+    """Name a data set's classes by number, as MMSegmentation does."""
+    return tuple(DATASETS.get(data.library_name).METAINFO["classes"])
+
+
+def class_colours(data: LabelledSet) -> NDArray[np.uint8]:
+    """Give the colour of every value that a label file may hold: (256, 3), black where it is no class."""
+    colours = np.zeros((256, 3), dtype=np.uint8)
+    colours[list(data.values)] = DATASETS.get(data.library_name).METAINFO["palette"]
+    return colours
 
 
 def choose_device(name: str) -> torch.device:
@@ -100,6 +120,7 @@ def prepare_segmentor(
         training_pairs,
         profile=job.profile,
         options=FitOptions(
+            data=job.data,
             folder=workplace.folder,
             seed=job.seed,
             num_workers=job.num_workers,
@@ -108,7 +129,8 @@ def prepare_segmentor(
         ),
     )
     clock.add("train_s", seconds)
-    save_state(segmentor.state_dict(), path, metadata={"profile": json.dumps(job.profile.model_dump(mode="json"))})
+    facts = {"profile": job.profile.model_dump(mode="json"), CLASSES: class_names(job.data)}
+    save_state(segmentor.state_dict(), path, metadata={key: json.dumps(value) for key, value in facts.items()})
     (workplace.folder / STATE_FILE).unlink(missing_ok=True)  # only an unfinished training needs it
     return segmentor, _describe(report, name, file_sha256(path))
 
@@ -117,23 +139,49 @@ def _load_finetuned(job: SegmentationJob, path: Path, workplace: Workplace) -> t
     """Build the segmentor of a fine-tuned file, published or ours; what the file says of itself is judged first."""
     device = choose_device(job.device)
     checkpoint = open_checkpoint(path)
-    check_classes(checkpoint.config, ADE20KDataset.METAINFO["classes"], path=path)
-    load = load_released if is_released(checkpoint) else load_state
+    check_classes(checkpoint, class_names(job.data))
     segmentor = build_segmentor(job.profile, num_classes=job.num_classes, seed=job.seed)
-    report = load(segmentor, {name: checkpoint.tensor(name) for name in checkpoint.names})
+    report = _load_whole(segmentor, checkpoint)
     workplace.say(f"loaded {path.name}: {report}")
     return segmentor.to(device), _describe(report, path.name, file_sha256(path))
 
 
+def _load_whole(segmentor: Segmentor, checkpoint: Checkpoint, *, without: tuple[str, ...] = ()) -> LoadReport:
+    """Load a segmentor by published names or ours, strictly but for parts that keep the values they have."""
+    load = load_released if is_released(checkpoint) else load_state
+    state = {name: checkpoint.tensor(name) for name in checkpoint.names if not name.startswith(without)}
+    return load(segmentor, state, may_miss=without)
+
+
 def _load_pretrained(segmentor: Segmentor, job: SegmentationJob, workplace: Workplace) -> LoadReport:
-    """Load encoder weights where some are named; everything around the encoder starts fresh either way."""
+    """Load weights to start from where some are named: an encoder's, or a segmentor's of an earlier stage."""
     names = tuple(segmentor.state_dict())
     if job.pretrained is None:
         return LoadReport(loaded=names, missing=(), unexpected=(), reshaped=())
+    checkpoint = open_checkpoint(job.pretrained)
+    if is_segmentor(checkpoint):
+        return _load_stage(segmentor, checkpoint, job=job, workplace=workplace)
     kept = tuple(segmentor.backbone.model.state_dict())
-    state = rename_state(read_state(job.pretrained))
+    state = rename_state({name: checkpoint.tensor(name) for name in checkpoint.names})
     report = load_state(segmentor.backbone.model, {name: value for name, value in state.items() if name in kept})
     workplace.say(f"loaded {job.pretrained.name} into the encoder: {report}")
+    return report
+
+
+def _load_stage(
+    segmentor: Segmentor, checkpoint: Checkpoint, *, job: SegmentationJob, workplace: Workplace
+) -> LoadReport:
+    """Load the segmentor of an earlier stage; what tells other classes apart starts fresh, as in the released recipe.
+
+    Source: reference one_peace_vision/seg/README.md, `--load-from`, which leaves out what has another shape.
+    """
+    name, number = checkpoint.path.name, count_classes(checkpoint)
+    if number is None or number == job.num_classes:
+        report = _load_whole(segmentor, checkpoint)
+    else:
+        workplace.say(f"{name} was made for {number} classes: what tells the {job.num_classes} apart starts fresh")
+        report = _load_whole(segmentor, checkpoint, without=(CLASS_HEAD,))
+    workplace.say(f"loaded {name} into the segmentor: {report}")
     return report
 
 
@@ -160,6 +208,7 @@ def evaluate(
         pairs,
         profile=job.profile,
         options=PredictOptions(
+            data=job.data,
             folder=workplace.folder,
             has_views=job.has_views,
             num_workers=job.num_workers,
@@ -168,15 +217,17 @@ def evaluate(
     )
     clock.add("eval_s", time.monotonic() - started)
     areas = list(rows.values())
-    _draw(pairs, rows, workplace)
+    _draw(pairs, rows, class_colours(job.data), workplace=workplace)
     return Outcome(
         metrics=score(areas, seed=job.seed),
-        per_class=class_ious(areas, ADE20KDataset.METAINFO["classes"]),
+        per_class=class_ious(areas, class_names(job.data)),
         artifacts={"predictions": PREDICTIONS_FILE, "labels": PREDICTIONS_FOLDER, "pictures": PICTURES_FILE},
     )
 
 
-def _draw(pairs: Sequence[Pair], rows: Mapping[str, Areas], workplace: Workplace) -> None:
+def _draw(
+    pairs: Sequence[Pair], rows: Mapping[str, Areas], colours: NDArray[np.uint8], *, workplace: Workplace
+) -> None:
     """Draw the best and the worst pictures."""
     ranked = sorted(pairs, key=lambda pair: -picture_ious(rows[pair.id]))
     half = NUM_PICTURES // 2
@@ -190,6 +241,4 @@ def _draw(pairs: Sequence[Pair], rows: Mapping[str, Areas], workplace: Workplace
         )
         for pair in shown
     ]
-    draw_grid(triples, np.array(ADE20KDataset.METAINFO["palette"], dtype=np.uint8)).save(
-        workplace.folder / PICTURES_FILE
-    )
+    draw_grid(triples, colours).save(workplace.folder / PICTURES_FILE)
