@@ -42,8 +42,7 @@ weights: $(READY) ## pretrain the small size through both stages and ship it (ab
 	@$(PY) pretrain/run.py ship runs/mini-stage2
 
 dashboard: $(READY) ## MLflow's pages over everything recorded here, on the loopback address
-	@echo "dashboard: http://127.0.0.1:5000, stop with Ctrl-C"
-	@MLFLOW_DISABLE_TELEMETRY=true $(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	@$(PY) reports/run.py dashboard
 
 lock: $(READY) ## resolve requirements.in anew into requirements.lock
 	@echo opencv-python | $(UV) pip compile requirements.in --quiet --no-config --excludes /dev/stdin \

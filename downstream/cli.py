@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from downstream.config import TaskConfig, list_tasks, load_task_config
+from downstream.doctor.cli import COMMAND as DOCTOR
+from downstream.doctor.cli import HELP as DOCTOR_HELP
+from downstream.doctor.cli import run_doctor
 from downstream.tasks import load_task
 from downstream.tasks.base import Part, Plan, RunOptions
 from downstream.tasks.plain import find_task
@@ -21,7 +24,8 @@ from downstream.workplace import Alone, Ranks, Workplace, count_ranks, is_first_
 from reports.progress import Progress
 from reports.provenance import ROOT
 from reports.record import RECORD_FILE, Record, read_record, write_record
-from reports.store import StoreError, log_records
+from reports.sender import log_records, warn_unsent
+from reports.store import StoreError
 from reports.table import render_table
 from reports.target import load_targets
 from reports.verdict import compare_record, exit_code
@@ -63,9 +67,12 @@ def _code_of(error: Exception) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python downstream/run.py", description="Evaluate ONE-PEACE on the paper's benchmarks."
+        prog="python downstream/run.py",
+        description="Evaluate ONE-PEACE on the paper's benchmarks.",
+        epilog=DOCTOR_HELP,
     )
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups; see --list")
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or groups; see --list; or doctor TASK")
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help="with doctor: a finished run to examine")
     parser.add_argument("--list", action="store_true", help="name every task and group")
     parser.add_argument("--profile", choices=("paper", "mini"), help="default: by what is named below, else mini")
     parser.add_argument("--setting", choices=("zero-shot", "fine-tuned"), help="default: all that what is named allows")
@@ -113,7 +120,10 @@ def _run(args: argparse.Namespace, command: str) -> int:
     if args.list:
         sys.stdout.write(_list())
         return EXIT_DONE
-    names = _expand(args.tasks)
+    is_doctor = args.tasks[:1] == [DOCTOR]
+    if args.run is not None and not is_doctor:
+        raise ValueError("--run goes with doctor: doctor TASK --run FOLDER")
+    names = args.tasks[1:] if is_doctor else _expand(args.tasks)
     options = RunOptions(
         profile=args.profile,
         setting=args.setting,
@@ -130,6 +140,8 @@ def _run(args: argparse.Namespace, command: str) -> int:
         num_workers=args.num_workers,
         assignments=tuple(args.set),
     )
+    if is_doctor:
+        return run_doctor(names, options, run=args.run, is_dry=args.dry_run)
     if args.image is not None or args.text is not None:
         return _answer(names, options, args)
     plans = {name: load_task(name).plan(load_task_config(name), options) for name in names}
@@ -149,6 +161,8 @@ def _answer(names: Sequence[str], options: RunOptions, args: argparse.Namespace)
     """Answer one sentence about one picture with a box, and draw it."""
     if args.image is None or args.text is None or len(names) != 1:
         raise ValueError("--image and --text go together, with one task: refcoco --image FILE --text 'the red house'")
+    if args.dry_run or args.resume is not None:
+        raise ValueError("--image is answered at once; leave --dry-run and --resume out")
     task, config = find_task(names[0])
     from downstream.tasks.pointing import point
 
@@ -337,7 +351,7 @@ def _conclude(records: Mapping[Path, Record], args: argparse.Namespace, command:
     try:
         log_records(list(records.values()), tracking_uri=args.tracking_uri, command=command, folders=runs)
     except StoreError as error:
-        print(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder", file=sys.stderr)
+        print(warn_unsent(error), file=sys.stderr)
     sys.stdout.write(render_table(records.values()))
     for folder, record in records.items():
         for what in ("pictures", "boxes", "server_answers", "predictions"):

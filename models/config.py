@@ -61,7 +61,8 @@ def _keys_of(model: type[BaseModel], blocks: Iterable[str]) -> Iterable[str]:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> str:
     """Say that a name is unknown, with the nearest known one, or all of them."""
     names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
+    alike = [each for each in names if each.casefold() == name.casefold()]  # `testa` is meant for testA, not for testB
+    nearest = alike or difflib.get_close_matches(name, names, n=1)
     hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Known: {', '.join(names)}."
     return f"unknown {kind} {name!r}. {hint}"
 

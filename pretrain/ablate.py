@@ -21,7 +21,8 @@ from pretrain.job import prepare_data
 from pretrain.reporting import describe_held_out
 from reports.provenance import Clock
 from reports.record import write_record
-from reports.store import StoreError, log_records
+from reports.sender import log_records, warn_unsent
+from reports.store import StoreError
 from reports.training_run import EXPERIMENT
 
 JSON_FILE, MARKDOWN_FILE, PLOT_FILE = "ablation.json", "ablation.md", "ablation.png"
@@ -191,7 +192,7 @@ def _record(report: AblationReport, request: Request, *, ground: Ground, clock: 
             experiment=EXPERIMENT,
         )
     except StoreError as error:
-        _say(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder")
+        _say(warn_unsent(error))
 
 
 def _say(line: str) -> None:

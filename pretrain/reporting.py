@@ -23,7 +23,8 @@ from reports.live import LiveRun, find_run_id
 from reports.log_file import LOG_FILE
 from reports.provenance import Clock, describe_processor, digest, peak_memory_gib, read_commit, read_versions
 from reports.record import CheckpointInfo, DataInfo, Record, write_record
-from reports.store import StoreError, log_records
+from reports.sender import log_records, warn_unsent
+from reports.store import StoreError
 from reports.training_run import EXPERIMENT, Status
 
 PROTOCOL = {"id": "held-out", "prompt": PROMPT, "text": "text", "image": "image-square", "audio": "audio"}
@@ -114,7 +115,7 @@ class Reporter:
                 experiment=EXPERIMENT,
             )
         except StoreError as error:
-            self.say(f"warning: not recorded in MLflow ({error}); the result is safe in the run's folder")
+            self.say(warn_unsent(error))
 
     def _record(self, result: Result, evaluation: Evaluation, command: str) -> Record:
         weights = result.folder / WEIGHTS_FILE

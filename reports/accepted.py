@@ -21,7 +21,10 @@ from reports.validation import check_keys, explain, require_finite
 ACCEPTED_DIR = Path(__file__).resolve().parent / "accepted"
 SCHEMA_VERSION = 1
 DEFAULT_TOLERANCE = 0.05  # points; a mean over classes moves this little with the rounding of another machine
+DEFAULT_SHARE = 0.001  # of the value, in any other unit, for the same reason
 SHARE_SLACK = 1e-6  # points; by how much a value may miss hits / n and still be that share
+
+POINTS = frozenset({"%", "points"})
 
 Finite = Annotated[float, AfterValidator(require_finite)]
 
@@ -34,7 +37,8 @@ class AcceptedMetric(_Frozen):
     """One accepted number.
 
     Attributes:
-        tolerance: points by which another run's number may differ and still be the same; 0 asks for the same digits.
+        tolerance: by how much another run's number may differ and still be the same, in its unit, of which per cent
+            has points; 0 asks for the same digits.
     """
 
     name: Text
@@ -144,10 +148,13 @@ class Accepted(_Frozen):
 
 
 def default_tolerance(metric: MetricValue) -> float:
-    """Give the points that a number may move when nobody says: half a sample for a share, 0.05 for any other metric.
+    """Give what a number may move when nobody says: half a sample for a share, 0.05 points for another metric in %.
 
     A share moves by whole samples alone, so half of one lets rounding through and nothing that was decided otherwise.
+    Points say nothing of another unit, as nats: there it is a thousandth of the value.
     """
+    if metric.unit not in POINTS:
+        return DEFAULT_SHARE * abs(metric.value)
     if not metric.n or metric.hits is None or metric.unit != "%":
         return DEFAULT_TOLERANCE
     is_share = math.isclose(metric.value, 100 * metric.hits / metric.n, rel_tol=0.0, abs_tol=SHARE_SLACK)

@@ -1,6 +1,5 @@
 """Recorded results against the accepted numbers or the paper's: one case a metric, an outcome each, one exit code."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,8 +7,10 @@ from enum import StrEnum
 from typing import Literal
 
 from reports.accepted import Accepted, newest_records
-from reports.record import Comparison, Record, Verdict
-from reports.table import DASH, render_markdown, render_text
+from reports.record import Comparison, MetricValue, Record, Verdict
+from reports.seeds import join_seeds
+from reports.table import DASH, render_markdown, render_text, show_gap, show_value
+from reports.target import Target
 from reports.verdict import EXIT_REGRESSION, compare_with_accepted, exit_code
 
 Against = Literal["accepted", "paper"]
@@ -43,7 +44,7 @@ class Case:
         value: ours; None where nothing was run.
         other: digits of the number it is held against; None where there is none.
         gap: ours minus the other; None where the two are not comparable.
-        tolerance: points; None where no accepted number says.
+        tolerance: in the metric's unit, points for per cent; None where no accepted number says.
         is_expected: whether nobody would have it otherwise, as a mini result beside the paper.
     """
 
@@ -60,6 +61,7 @@ class Case:
     other: str | None = None
     gap: float | None = None
     tolerance: float | None = None
+    unit: str = "%"
     is_expected: bool = False
 
     @property
@@ -127,9 +129,14 @@ def check_accepted(records: Iterable[Record], baselines: Mapping[str, Accepted])
     return Report("accepted", tuple(cases), exit_code(comparisons))
 
 
-def check_paper(records: Iterable[Record]) -> Report:
-    """Lay out how the newest record of each result stood beside the paper when it was made."""
-    newest = newest_records(records)
+def check_paper(records: Iterable[Record], targets: Iterable[Target] = ()) -> Report:
+    """Lay out how the newest record of each result stood beside the paper when it was made.
+
+    Args:
+        records: any; those that were trained alike with several seeds are judged together.
+        targets: published numbers, for the test over seeds.
+    """
+    newest = newest_records(join_seeds(records, targets))
     cases: list[Case] = []
     comparisons: list[Comparison] = []
     for name, record in newest.items():
@@ -145,12 +152,15 @@ def _cases(
     for comparison in comparisons:
         metric = record.find_metric(comparison.metric)
         yield replace(
-            _case(suite, record, metric=comparison.metric, outcome=_outcome(comparison), reason=comparison.reason),
+            _case(
+                suite, record, metric=comparison.metric, outcome=_outcome(comparison, metric), reason=comparison.reason
+            ),
             target_id=comparison.target_id if comparison.against == "paper" else None,
             value=None if metric is None else metric.value,
             other=comparison.printed,
             gap=comparison.gap,
             tolerance=tolerances.get(comparison.metric),
+            unit="%" if metric is None else metric.unit,
             is_expected=(comparison.against, comparison.profile) == ("paper", "mini"),
         )
     compared = {comparison.metric for comparison in comparisons}
@@ -160,6 +170,7 @@ def _cases(
             yield replace(
                 _case(suite, record, metric=metric.name, outcome=Outcome.NO_REFERENCE, reason=reason),
                 value=metric.value,
+                unit=metric.unit,
             )
 
 
@@ -169,8 +180,9 @@ def _not_run(suite: str, baseline: Accepted) -> Iterator[Case]:
             _case(
                 suite, baseline, metric=metric.name, outcome=Outcome.NOT_RUN, reason="accepted, and no record of a run"
             ),
-            other=f"{metric.value:.2f}",
+            other=show_value(metric.value, metric.unit),
             tolerance=metric.tolerance,
+            unit=metric.unit,
         )
 
 
@@ -187,8 +199,10 @@ def _case(suite: str, result: Record | Accepted, *, metric: str, outcome: Outcom
     )
 
 
-def _outcome(comparison: Comparison) -> Outcome:
+def _outcome(comparison: Comparison, metric: MetricValue | None) -> Outcome:
     """Put a verdict into the words of a check, so that `exit_code` and the outcomes say the same."""
+    if comparison.verdict is Verdict.WITHIN_SAMPLING_ERROR and metric is not None and _is_above(metric, comparison):
+        return Outcome.BETTER
     if comparison.verdict is not Verdict.OFF:
         return Outcome(comparison.verdict)
     if comparison.against == "accepted":
@@ -196,13 +210,21 @@ def _outcome(comparison: Comparison) -> Outcome:
     return Outcome.NOT_COMPARABLE if comparison.gap is None else Outcome.OFF
 
 
+def _is_above(metric: MetricValue, comparison: Comparison) -> bool:
+    """Whether the whole interval lies on the better side of the other number."""
+    low, high = metric.ci_low, metric.ci_high
+    if low is None or high is None:
+        return False
+    return low > comparison.published if comparison.direction == "higher" else high < comparison.published
+
+
 def _header(against: Against) -> tuple[str, ...]:
     return ("task", "split", "metric", "ours", against, "gap", "tolerance", "size", "verdict")
 
 
 def _cells(case: Case) -> list[str]:
-    ours = DASH if case.value is None else f"{case.value:.2f}" if math.isfinite(case.value) else str(case.value)
-    gap = DASH if case.gap is None else f"{case.gap:+.2f}"
+    ours = DASH if case.value is None else show_value(case.value, case.unit)
+    gap = show_gap(case.gap, case.unit)
     tolerance = DASH if case.tolerance is None else f"{case.tolerance:.3g}"
     metric = f"{case.metric} {case.variant}".rstrip()
     numbers = [ours, case.other or DASH, gap, tolerance]

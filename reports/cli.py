@@ -1,9 +1,9 @@
-"""Command line of the recorded results: python reports/run.py table | targets | accept | check."""
+"""Command line of the recorded results: python reports/run.py html | table | check | export, and others."""
 
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +11,27 @@ from reports.acceptance import accept_records
 from reports.accepted import ACCEPTED_DIR, newest_records, read_all_accepted
 from reports.actions import annotate, append_summary, is_in_actions
 from reports.check import check_accepted, check_paper
+from reports.dashboard import add_dashboard, prepare_dashboard, serve_dashboard
+from reports.exchange import add_export, add_import, run_export, run_import
 from reports.junit import write_junit
+from reports.page.command import FORMS, add_page, run_page
 from reports.record import RECORD_FILE, Record, read_record
 from reports.store import StoreError, load_records
-from reports.table import STYLES, latest_records, render_table, render_text
-from reports.target import Target, check_ids, read_targets
+from reports.sync import add_sync, run_sync
+from reports.table import STYLES, latest_records, render_table
+from reports.target import Target
+from reports.target_files import (
+    CONFIGS,
+    ROOT,
+    find_unsourced_changes,
+    list_notes,
+    list_target_files,
+    list_targets,
+    read_disagreements,
+    read_target_files,
+    summarise,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING = 0, 2, 4
 
 
@@ -26,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 a regression, 2 wrong input, 3 something could not be compared, 4 something is missing.
     """
-    args = _build_parser().parse_args(argv)
-    run = {"table": _run_table, "targets": _run_targets, "accept": _run_accept, "check": _run_check}[args.command]
+    args = build_parser().parse_args(argv)
     try:
-        text, code = run(args)
+        text, code = _COMMANDS[args.command](args)
     except (ValueError, OSError, StoreError) as error:
         if args.traceback:
             raise
@@ -58,20 +71,14 @@ def read_all_targets(configs: Path) -> tuple[Target, ...]:
         FileNotFoundError: no config there.
         ValueError: the problems of all files, one after another in one line.
     """
-    paths = sorted(configs.glob("*.yaml"))
+    return tuple(target for file in read_target_files(_list_configs(configs)) for target in file.targets)
+
+
+def _list_configs(folder: Path) -> tuple[Path, ...]:
+    paths = tuple(sorted(folder.glob("*.yaml")))
     if not paths:
-        raise FileNotFoundError(f"no config in {configs}. A task's config is one YAML file there.")
-    targets: list[Target] = []
-    problems: list[str] = []
-    for path in paths:
-        try:
-            targets += read_targets(path)
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError(" | ".join(problems))
-    check_ids(tuple(targets))
-    return tuple(targets)
+        raise FileNotFoundError(f"no config in {folder}. A task's config is one YAML file there.")
+    return paths
 
 
 def _read_records(args: argparse.Namespace) -> tuple[Record, ...]:
@@ -88,10 +95,16 @@ def _run_table(args: argparse.Namespace) -> tuple[str, int]:
 
 
 def _run_targets(args: argparse.Namespace) -> tuple[str, int]:
-    targets = read_all_targets(args.configs)
-    if args.validate:
-        return f"{len(targets)} targets, each with its protocol and source\n", EXIT_DONE
-    return _list_targets(targets), EXIT_DONE
+    paths = _list_configs(args.configs) if args.configs else list_target_files()
+    files = read_target_files(paths)
+    disagreements = read_disagreements()
+    if args.since and (unsourced := find_unsourced_changes(paths, args.since)):
+        raise ValueError(" | ".join(unsourced))
+    if args.notes:
+        return list_notes(files, disagreements), EXIT_DONE
+    if args.validate or args.since:
+        return summarise(files, disagreements), EXIT_DONE
+    return list_targets(files), EXIT_DONE
 
 
 def _run_accept(args: argparse.Namespace) -> tuple[str, int]:
@@ -111,8 +124,10 @@ def _run_accept(args: argparse.Namespace) -> tuple[str, int]:
 
 def _run_check(args: argparse.Namespace) -> tuple[str, int]:
     records = _read_records(args)
-    is_paper = args.against == "paper"
-    report = check_paper(records) if is_paper else check_accepted(records, read_all_accepted(args.accepted))
+    if args.against == "paper":
+        report = check_paper(records, read_all_targets(CONFIGS))
+    else:
+        report = check_accepted(records, read_all_accepted(args.accepted))
     if args.junit:
         write_junit(report, args.junit)
     text = report.to_text()
@@ -122,16 +137,49 @@ def _run_check(args: argparse.Namespace) -> tuple[str, int]:
     return text, report.code
 
 
-def _list_targets(targets: Iterable[Target]) -> str:
-    header = ("id", "task", "split", "metric", "paper", "n", "setting", "protocol", "source")
-    cells = [
-        [t.id, t.task, t.split, t.metric, t.printed, str(t.num_samples or "?"), t.setting, t.protocol, t.source]
-        for t in targets
-    ]
-    return render_text(cells, header=header, wrapped=frozenset(header) - {"id", "paper", "n"})
+def _run_export(args: argparse.Namespace) -> tuple[str, int]:
+    if args.runs and args.records:
+        raise ValueError(f"both runs and --records {args.records} are named, expected one of them.")
+    records = [read_record(path) for path in args.runs] or latest_records(_read_records(args))
+    return run_export(records, args), EXIT_DONE
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def _run_import(args: argparse.Namespace) -> tuple[str, int]:
+    return run_import(args), EXIT_DONE
+
+
+def _run_sync(args: argparse.Namespace) -> tuple[str, int]:
+    text, problems = run_sync(args)
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return text, EXIT_USAGE if problems else EXIT_DONE
+
+
+def _run_dashboard(args: argparse.Namespace) -> tuple[str, int]:
+    sys.stdout.write(prepare_dashboard(args.tracking_uri, port=args.port))
+    serve_dashboard(args.tracking_uri, port=args.port)
+    return "", EXIT_DONE
+
+
+def _run_page(args: argparse.Namespace) -> tuple[str, int]:
+    return run_page(args, find_records=find_records, read_targets=read_all_targets), EXIT_DONE
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], tuple[str, int]]] = {
+    "table": _run_table,
+    "targets": _run_targets,
+    "accept": _run_accept,
+    "check": _run_check,
+    "export": _run_export,
+    "import": _run_import,
+    "sync": _run_sync,
+    "dashboard": _run_dashboard,
+    **dict.fromkeys(FORMS, _run_page),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="python reports/run.py", description="Recorded results beside published ones."
     )
@@ -140,14 +188,30 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_table(commands.add_parser("table", help="results beside the paper's"))
     _add_targets(commands.add_parser("targets", help="the published numbers and their protocols"))
     _add_accept(commands.add_parser("accept", help="make results the ones that later runs are held against"))
+    for form, told in FORMS.items():
+        _add_page(commands.add_parser(form, help=told), form)
     _add_check(commands.add_parser("check", help="results against the accepted numbers; exits 1 on a regression"))
+    sync = commands.add_parser("sync", help="send to MLflow what lies on disk and is not there yet")
+    _add_store(sync)
+    add_sync(sync, default=ROOT / "runs")
+    dashboard = commands.add_parser("dashboard", help="MLflow's pages, on the loopback address")
+    _add_store(dashboard)
+    add_dashboard(dashboard)
+    export = commands.add_parser("export", help="results as files of other tools")
+    _add_place(export)
+    add_export(export)
+    add_import(commands.add_parser("import", help="a result from another tool's file"), configs=CONFIGS)
     return parser
+
+
+def _add_store(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup) -> None:
+    default = f"sqlite:///{ROOT / 'mlflow.db'}"
+    parser.add_argument("--tracking-uri", default=default, help="MLflow's store (default: mlflow.db in the project)")
 
 
 def _add_place(parser: argparse.ArgumentParser) -> None:
     place = parser.add_mutually_exclusive_group()
-    default = f"sqlite:///{ROOT / 'mlflow.db'}"
-    place.add_argument("--tracking-uri", default=default, help="MLflow's store (default: mlflow.db in the project)")
+    _add_store(place)
     place.add_argument("--records", type=Path, metavar="DIR", help="read every record.json below DIR instead")
 
 
@@ -164,9 +228,21 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_targets(parser: argparse.ArgumentParser) -> None:
-    configs = ROOT / "downstream" / "configs"
     parser.add_argument("--validate", action="store_true", help="only say whether all of them are whole")
-    parser.add_argument("--configs", type=Path, default=configs, metavar="DIR", help="default: downstream/configs")
+    parser.add_argument("--notes", action="store_true", help="what is said beside them, and where sources disagree")
+    parser.add_argument(
+        "--since", metavar="COMMIT", help="also refuse numbers that differ from those of a commit under an old source"
+    )
+    parser.add_argument(
+        "--configs", type=Path, metavar="DIR", help="only those of a folder (default: all that the project holds)"
+    )
+
+
+def _add_page(parser: argparse.ArgumentParser, form: str) -> None:
+    _add_place(parser)
+    _add_accepted(parser)
+    parser.add_argument("--configs", type=Path, default=CONFIGS, metavar="DIR", help="default: downstream/configs")
+    add_page(parser, form)
 
 
 def _add_accept(parser: argparse.ArgumentParser) -> None:

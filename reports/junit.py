@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from reports.check import SKIPPED, Case, Outcome, Report
+from reports.verdict import unit_words
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -35,7 +36,9 @@ def _add_case(suite: ET.Element, case: Case) -> None:
     message = _clean(f"{case.title}: {case.reason}")
     if case.outcome is Outcome.REGRESSION:
         failure = ET.SubElement(node, "failure", type=str(case.outcome), message=message)
-        failure.text = _clean(f"ours {case.value}, accepted {case.other}, tolerance {case.tolerance} points")
+        failure.text = _clean(
+            f"ours {case.value}, accepted {case.other}, tolerance {case.tolerance} {unit_words(case.unit)}"
+        )
     elif case.outcome in SKIPPED:
         ET.SubElement(node, "skipped", message=_clean(f"{case.outcome}: {message}"))
     else:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from reports.log_file import STEP, TIME, Row, read_log
-from reports.store import MAX_METRICS_PER_BATCH, StoreError, explain, metric_key, set_switches, shown_uri
+from reports.run_layout import MAX_PARAM_CHARS, MAX_TAG_CHARS, metric_key
+from reports.store import MAX_METRICS_PER_BATCH, StoreError, explain, set_switches, shown_uri
 from reports.training_run import (
     EXPERIMENT,
     LAST_STEP_TAG,
@@ -27,8 +28,6 @@ from reports.training_run import (
     read_identity,
 )
 
-MAX_PARAM_CHARS: Final = 6000  # of MLflow
-MAX_TAG_CHARS: Final = 7900  # MLflow takes 8000
 MAX_WAITING: Final = 100_000  # steps, some 0.2 GB
 MAX_STEPS_PER_SENDING: Final = 50
 
@@ -80,8 +79,8 @@ class LiveRun:
             tracking_uri: MLflow's store or server.
             folder: of the training; what `resend` needs is noted there, without the address.
             name: of the run.
-            params: what people filter by; cut at 6000 characters. MLflow takes a param once, so one that is another in
-                a continued run becomes a tag `changed.<name>`.
+            params: what people filter by; what is longer than 6000 characters stands whole in an artifact. MLflow takes
+                a param once, so one that is another in a continued run becomes a tag `changed.<name>`.
             tags: what describes the run.
             run_id: MLflow's, of a run that is continued, `find_run_id(folder)`. Steps that stand there already are not
                 sent again: a resumed training gives the same numbers. None begins a run, and so does the id of a run
@@ -99,9 +98,18 @@ class LiveRun:
         set_switches()
         # The filter stays: a temporary one in the background would race with the training's own.
         warnings.filterwarnings("ignore", module=r"(mlflow|sqlalchemy|alembic)\b")
-        short = {metric_key(key): str(value)[:MAX_PARAM_CHARS] for key, value in params.items()}
-        kept = {metric_key(key): value[:MAX_TAG_CHARS] for key, value in tags.items()}
-        identity = Identity(name=name, params=short, tags=kept, experiment=experiment, run_id=run_id)
+        whole = {metric_key(key): str(value) for key, value in params.items()}
+        words = {metric_key(key): value for key, value in tags.items()}
+        long = {key: value for key, value in whole.items() if len(value) > MAX_PARAM_CHARS}
+        long |= {key: value for key, value in words.items() if len(value) > MAX_TAG_CHARS}
+        identity = Identity(
+            name=name,
+            params={key: value[:MAX_PARAM_CHARS] for key, value in whole.items()},
+            tags={key: value[:MAX_TAG_CHARS] for key, value in words.items()},
+            experiment=experiment,
+            run_id=run_id,
+            long_values=long,
+        )
         run = TrainingRun(tracking_uri, folder, identity=identity)
         run.note()
         live = cls(run, every_s=every_s, retry_s=retry_s)
@@ -153,7 +161,7 @@ class LiveRun:
             return True
         what = f"{missing} steps" if missing else "the end of the training"
         place = shown_uri(self._run.tracking_uri)
-        self._news.append(f"MLflow: {what} did not reach {place}; reports.live.resend sends it from the log")
+        self._news.append(f"MLflow: {what} did not reach {place}; `python reports/run.py sync` sends it from the log")
         return False
 
     def _work(self) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,6 +16,7 @@ from reports.validation import explain
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+CREDENTIALS = re.compile(r"(?<=://)[^\s/]*@")
 
 Profile = Literal["paper", "mini"]
 Count = Annotated[int, Field(ge=0)]
@@ -38,6 +40,11 @@ def _relative(path: str) -> str:
     if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or ":" in path:
         raise ValueError("expected a file inside the run's folder, relative to it")
     return path
+
+
+def without_credentials(text: str) -> str:
+    """Leave name and password out of the addresses in a text, such as a server's in a command line."""
+    return CREDENTIALS.sub("", text)
 
 
 def _folder_name(name: str) -> str:
@@ -187,7 +194,7 @@ class Record(_Frozen):
     duration_s: float
     timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_gib: float | None = None
-    command: str
+    command: Annotated[str, AfterValidator(without_credentials)]
     comparisons: tuple[Comparison, ...] = ()
     artifacts: dict[str, Annotated[str, AfterValidator(_relative)]] = Field(default_factory=dict)
 

@@ -31,6 +31,7 @@ class Row:
     protocol: str
     variant: str
     metric: str
+    unit: str
     value: float
     ci_low: float | None
     ci_high: float | None
@@ -48,13 +49,13 @@ def latest_records(records: Iterable[Record]) -> tuple[Record, ...]:
     """Keep the newest record of each task, data set, split, profile, size, setting and protocol."""
     newest: dict[tuple[str, ...], Record] = {}
     for record in sorted(records, key=lambda r: (r.start, r.run_id)):
-        newest[_identity(record)] = record
+        newest[identity_of(record)] = record
     return tuple(newest.values())
 
 
 def comparison_rows(records: Iterable[Record]) -> tuple[Row, ...]:
     """Lay out records as rows: by task, split, profile, size, setting, protocol, time; metrics in their own order."""
-    ordered = sorted(records, key=lambda r: (*_identity(r), r.start, r.run_id))
+    ordered = sorted(records, key=lambda r: (*identity_of(r), r.start, r.run_id))
     return tuple(
         _row(record, metric, comparison=comparison)
         for record in ordered
@@ -136,7 +137,8 @@ _CSV_HEADER = (
 )
 
 
-def _identity(record: Record) -> tuple[str, ...]:
+def identity_of(record: Record) -> tuple[str, ...]:
+    """Give what makes two records results of the same thing: task, data, split, profile, size, setting, protocol."""
     return (
         record.task,
         record.dataset,
@@ -159,6 +161,7 @@ def _row(record: Record, metric: MetricValue, *, comparison: Comparison | None) 
         protocol=record.protocol,
         variant=record.variant,
         metric=metric.name,
+        unit=metric.unit,
         value=metric.value,
         ci_low=metric.ci_low,
         ci_high=metric.ci_high,
@@ -174,16 +177,23 @@ def _row(record: Record, metric: MetricValue, *, comparison: Comparison | None) 
 
 
 def _ours(row: Row) -> str:
+    value = show_value(row.value, row.unit)
     if row.ci_low is None or row.ci_high is None:
-        return _two_digits(row.value)
-    return f"{_two_digits(row.value)} [{_two_digits(row.ci_low)}, {_two_digits(row.ci_high)}]"
+        return value
+    return f"{value} [{show_value(row.ci_low, row.unit)}, {show_value(row.ci_high, row.unit)}]"
 
 
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else str(value)
+def show_value(value: float, unit: str) -> str:
+    """Write per cent with two digits after the point, and a number of any other unit with four in all."""
+    return f"{value:{'.2f' if unit == '%' else '.4g'}}" if math.isfinite(value) else str(value)
 
 
-def _short(metric: str) -> str:
+def show_gap(gap: float | None, unit: str) -> str:
+    """Write the distance of two numbers of a unit with its sign; a dash where there is none."""
+    return DASH if gap is None else f"{gap:{'+.2f' if unit == '%' else '+.3g'}}"
+
+
+def name_metric(metric: str) -> str:
     """Say recall as people do: "R@1 image to text"."""
     found = re.fullmatch(r"recall_at_(\d+)_(.+)", metric)
     return metric if found is None else f"R@{found[1]} {found[2].replace('_', ' ')}"
@@ -200,11 +210,11 @@ def _verdict(row: Row) -> str:
 
 def _standing(row: Row) -> tuple[str, str, str]:
     n = DASH if row.n is None else str(row.n)
-    return n, row.paper or DASH, DASH if row.gap is None else f"{row.gap:+.2f}"
+    return n, row.paper or DASH, show_gap(row.gap, row.unit)
 
 
 def _text_cells(row: Row) -> list[str]:
-    metric = f"{_short(row.metric)} {row.variant}".rstrip()
+    metric = f"{name_metric(row.metric)} {row.variant}".rstrip()
     return [row.task, row.split, metric, _ours(row), *_standing(row), _verdict(row)]
 
 

@@ -1,5 +1,6 @@
 """What was published: one number with the whole protocol it belongs to."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
@@ -14,6 +15,9 @@ from reports.validation import check_keys, explain, require_finite, require_text
 Direction = Literal["higher", "lower"]
 Text = Annotated[str, AfterValidator(require_text)]
 
+PLACEHOLDER = re.compile(r"\W*(todo|tbd|unknown|none|not stated|n/?a|source)?\W*", re.IGNORECASE)
+"""What stands for a source and names none."""
+
 
 def _read_ratio(value: object) -> object:
     if not isinstance(value, str):
@@ -22,6 +26,12 @@ def _read_ratio(value: object) -> object:
         return float(Fraction(value))
     except (ValueError, ZeroDivisionError):
         raise ValueError("expected a ratio, as 0.5 or 384/896") from None
+
+
+def _require_source(value: str) -> str:
+    if PLACEHOLDER.fullmatch(require_text(value)):
+        raise ValueError("expected the place where the number is printed")
+    return value
 
 
 Ratio = Annotated[float, BeforeValidator(_read_ratio), Field(gt=0, allow_inf_nan=False)]
@@ -68,7 +78,7 @@ class Target(BaseModel):
     precision: Literal["float32", "bfloat16", "float16"] | None
     train_data: Text
     model_size: Text = "4b"
-    source: Text
+    source: Annotated[str, AfterValidator(_require_source)]
     confidence: Literal["high", "medium-high", "medium", "low-medium", "low"]
     note: str = ""
 

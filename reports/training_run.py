@@ -8,20 +8,12 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from reports.store import (
-    KIND_TAG,
-    MetricPoint,
-    find_experiment,
-    log_params,
-    log_points,
-    metric_key,
-    open_client,
-    shown_uri,
-)
+from reports.run_layout import KIND_TAG, LONG_FILE, metric_key
+from reports.store import MetricPoint, find_experiment, log_params, log_points, open_client, shown_uri
 
 EXPERIMENT: Final = "one-peace/pretrain"
 LIVE_FILE: Final = "live.json"
@@ -43,6 +35,8 @@ class Identity:
     """MLflow's; None as long as the store was never reached."""
     status: Status | None = None
     """None while the training goes on."""
+    long_values: Mapping[str, str] = field(default_factory=dict)
+    """Params and tags that MLflow has no room for, whole."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +118,7 @@ class TrainingRun:
         run = _find_run(client, self.identity.run_id)
         if run is None:
             if self.identity.run_id is not None:
-                tell(f"MLflow: run {self.identity.run_id} is not in {place}; a new one begins, resend completes it")
+                tell(f"MLflow: run {self.identity.run_id} is not in {place}; a new one begins, a sync completes it")
             run = self._create(client)
             self.note(run_id=str(run.info.run_id))
         self.last_step = int(run.data.tags.get(LAST_STEP_TAG, -1))
@@ -171,6 +165,8 @@ class TrainingRun:
         log_params(client, self.run_id, {key: value for key, value in wanted.items() if key not in before})
         changed = {f"changed.{key}": value for key, value in wanted.items() if before.get(key, value) != value}
         log_points(client, self.run_id, (), tags={**self.identity.tags, **changed})
+        if self.identity.long_values:
+            client.log_dict(self.run_id, dict(self.identity.long_values), LONG_FILE)
         client.update_run(self.run_id, status="RUNNING")
 
 

@@ -1,22 +1,24 @@
 """Hold a measured number against a published or an accepted one, and say in one of four words how they stand.
 
 Only numbers over the same samples, protocol, profile and model size are compared. With the same weights and the same
-data the gap must stay within the larger of half the printed digit and 0.1 points: `match`, or `off` on either side.
-Retrained weights are judged on one side: the number is `within sampling error` when its 95 % interval reaches the
-published one or lies on the better side of it. A number that is not finite is `off`, whatever it would have been
-compared by; nothing matches it.
+data the gap must stay within the larger of half the printed digit and 0.1 points: `match`, or `off` on either side. The
+0.1 points are of per cent; any other unit has half the printed digit alone. Retrained weights are judged on one side:
+the number is `within sampling error` when its 95 % interval reaches the published one or lies on the better side of it.
+Where they were trained with several seeds, the mean over them is held against it, by a one-sided test at 5 %. A number
+that is not finite is `off`, whatever it would have been compared by; nothing matches it.
 
 An accepted number is ours of an earlier commit: over the same samples and with the same seed it must be met within its
 own tolerance, on the better side too, or be accepted anew.
 """
 
 import math
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from reports.accepted import Accepted, AcceptedMetric
 from reports.record import Comparison, MetricValue, Profile, Record, Verdict
-from reports.target import Direction, Target
+from reports.target import Target
 
 __all__ = [
     "Measured",
@@ -27,11 +29,13 @@ __all__ = [
     "exit_code",
     "measured_of",
     "select_targets",
+    "unit_words",
     "worst",
 ]
 
 TOLERANCE = 0.1  # points; the authors' own second run of one checkpoint moved 0.03
 SLACK = 1e-9  # binary rounding of decimal digits
+LEVEL = 0.05  # of the test over seeds
 SEVERITY = (Verdict.MATCH, Verdict.WITHIN_SAMPLING_ERROR, Verdict.NOT_COMPARABLE, Verdict.OFF)
 
 EXIT_DONE, EXIT_REGRESSION, EXIT_NOT_COMPARABLE = 0, 1, 3
@@ -70,14 +74,17 @@ def measured_of(record: Record, metric: MetricValue) -> Measured:
     )
 
 
-def compare(measured: Measured, target: Target, *, same_weights: bool, full_data: bool) -> Comparison:
+def compare(
+    measured: Measured, target: Target, *, same_weights: bool, full_data: bool, by_seed: Sequence[float] = ()
+) -> Comparison:
     """Hold one measured number against one published number.
 
     Args:
-        measured: ours.
+        measured: ours; the mean where there are several seeds.
         target: theirs.
         same_weights: whether ours came from the published weights; False for weights trained again.
         full_data: whether ours is over every sample of the split.
+        by_seed: the numbers of weights trained with several seeds, not all equal; none where there is one training.
     """
     difference = next(_differences(measured, target, full_data=full_data), None)
     gap: float | None = None
@@ -87,8 +94,7 @@ def compare(measured: Measured, target: Target, *, same_weights: bool, full_data
         verdict, reason = Verdict.OFF, f"ours is {measured.metric.value}, which is no number and matches none"
     else:
         gap = measured.metric.value - target.value
-        judge = _judge_same_weights if same_weights else _judge_retrained
-        verdict, reason = judge(measured.metric, target)
+        verdict, reason = _judge(measured.metric, target, same_weights=same_weights, by_seed=by_seed)
         gap = None if verdict is Verdict.NOT_COMPARABLE else gap
     return Comparison(
         target_id=target.id,
@@ -214,21 +220,29 @@ def _distance(measured: Measured, target: Target) -> tuple[int, bool]:
     return sum(1 for _ in _protocol_differences(measured, target)), variants[0] != variants[1]
 
 
+def _judge(metric: MetricValue, target: Target, *, same_weights: bool, by_seed: Sequence[float]) -> tuple[Verdict, str]:
+    if same_weights:
+        return _judge_same_weights(metric, target)
+    return _judge_seeds(by_seed, target) if by_seed else _judge_retrained(metric, target)
+
+
 def _judge_same_weights(metric: MetricValue, target: Target) -> tuple[Verdict, str]:
-    tolerance = max(target.half_digit, TOLERANCE)
+    tolerance = max(target.half_digit, TOLERANCE) if target.unit == "%" else target.half_digit
     gap = metric.value - target.value
-    side = _side(gap, target.direction, than="published")
+    side, said = _side(gap, target, than="published"), f"the tolerance of {tolerance:g} {unit_words(target.unit)}"
     if abs(gap) <= tolerance + SLACK:
-        return Verdict.MATCH, f"{side}, within the tolerance of {tolerance:g} points"
-    return Verdict.OFF, f"{side}, beyond the tolerance of {tolerance:g} points for the same weights on the same data"
+        return Verdict.MATCH, f"{side}, within {said}"
+    return Verdict.OFF, f"{side}, beyond {said} for the same weights on the same data"
 
 
 def _judge_retrained(metric: MetricValue, target: Target) -> tuple[Verdict, str]:
     low, high = metric.ci_low, metric.ci_high
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return Verdict.NOT_COMPARABLE, "weights trained again, and ours has no sampling interval"
-    side = _side(metric.value - target.value, target.direction, than="published")
-    interval = f"the interval {low:.2f} to {high:.2f}"
+    side = _side(metric.value - target.value, target, than="published")
+    interval = (
+        f"the interval {low:.2f} to {high:.2f}" if target.unit == "%" else f"the interval {low:.4g} to {high:.4g}"
+    )
     reaches = high >= target.value - SLACK if target.direction == "higher" else low <= target.value + SLACK
     if not reaches:
         return Verdict.OFF, f"{side}, and {interval} does not reach the published {target.printed}"
@@ -237,11 +251,35 @@ def _judge_retrained(metric: MetricValue, target: Target) -> tuple[Verdict, str]
     return Verdict.WITHIN_SAMPLING_ERROR, f"{side}, and {interval} lies wholly on the better side"
 
 
-def _side(gap: float, direction: Direction, *, than: str) -> str:
+def _judge_seeds(values: Sequence[float], target: Target) -> tuple[Verdict, str]:
+    """Test whether the mean over seeds is worse than the published number.
+
+    Source: Student 1908, The probable error of a mean.
+    """
+    from scipy.special import stdtrit
+
+    mean = statistics.fmean(values)
+    half = float(stdtrit(len(values) - 1, 1 - LEVEL)) * statistics.stdev(values) / math.sqrt(len(values))
+    is_higher = target.direction == "higher"
+    bound = mean + half if is_higher else mean - half
+    reaches = bound >= target.value - SLACK if is_higher else bound <= target.value + SLACK
+    side = f"mean of {len(values)} seeds {_side(mean - target.value, target, than='published')}"
+    told = f"its one-sided 95 % bound {bound:.4g}"
+    if reaches:
+        return Verdict.WITHIN_SAMPLING_ERROR, f"{side}, and {told} reaches the published {target.printed}"
+    return Verdict.OFF, f"{side}, and {told} does not reach the published {target.printed}"
+
+
+def unit_words(unit: str) -> str:
+    """Say in what a gap between two numbers of a unit is told: per cent differ by points."""
+    return "points" if unit == "%" else unit
+
+
+def _side(gap: float, other: Target | AcceptedMetric, *, than: str) -> str:
     if gap == 0:
         return f"equal to the {than} number"
-    better = gap > 0 if direction == "higher" else gap < 0
-    return f"{abs(gap):.3g} points {'better' if better else 'worse'} than {than}"
+    better = gap > 0 if other.direction == "higher" else gap < 0
+    return f"{abs(gap):.3g} {unit_words(other.unit)} {'better' if better else 'worse'} than {than}"
 
 
 def _baseline_difference(record: Record, baseline: Accepted) -> str | None:
@@ -280,7 +318,7 @@ def _compare_accepted(
         target_id=baseline.run_id,
         metric=accepted.name,
         published=accepted.value,
-        printed=f"{accepted.value:.2f}",
+        printed=f"{accepted.value:.2f}" if accepted.unit == "%" else f"{accepted.value:.4g}",
         source=f"accepted {baseline.accepted_at[:10]} at commit {baseline.commit[:7]}: {baseline.reason}",
         gap=gap,
         verdict=verdict,
@@ -292,10 +330,8 @@ def _compare_accepted(
 
 
 def _judge_accepted(gap: float, accepted: AcceptedMetric) -> tuple[Verdict, str]:
-    side, tolerance = (
-        _side(gap, accepted.direction, than="accepted"),
-        f"the tolerance of {accepted.tolerance:.3g} points",
-    )
+    side = _side(gap, accepted, than="accepted")
+    tolerance = f"the tolerance of {accepted.tolerance:.3g} {unit_words(accepted.unit)}"
     if abs(gap) <= accepted.tolerance:
         return Verdict.MATCH, f"{side}, within {tolerance}"
     return Verdict.OFF, f"{side}, beyond {tolerance}"

@@ -11,6 +11,10 @@ class MissingDataError(FileNotFoundError):
     """Something of a data set is not where it belongs."""
 
 
+class MissingListError(MissingDataError):
+    """Nothing of a data set is there: not even a list of what there is."""
+
+
 class Sample(Protocol):
     """What every kind of sample has; `origin` is for messages: the list that names it, and its line."""
 

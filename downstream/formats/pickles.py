@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 from downstream.formats.base import MissingDataError
 from downstream.formats.tables import on_one_line
 from models.checkpoint.inert import Span, UnreadableError, printable
+from models.checkpoint.unpickle import Budget, Unpickler
 
 if TYPE_CHECKING:
     from models.checkpoint.rebuild import Rebuilder
@@ -41,8 +42,6 @@ def read_pickle(path: Path) -> Any:
 
 
 def _unpickle(content: memoryview) -> Any:
-    from models.checkpoint.unpickle import Budget, Unpickler  # with torch: not before it is needed
-
     budget = Budget(MAX_STEPS)
     reader = Unpickler(content, rebuilder=cast("Rebuilder", _Refuser()), budget=budget)
     try:

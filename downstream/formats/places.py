@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from downstream.formats.base import Layout, Listing, MissingDataError, Sample
+from downstream.formats.base import Layout, Listing, MissingDataError, MissingListError, Sample
 from downstream.formats.tables import Place, on_one_line, show
 from models.config import unknown_name
 
@@ -50,7 +50,7 @@ def find_source(data_set: DataSet, root: Path, *, split: str) -> Source:
 
     Raises:
         ValueError: unknown split; a file that is no table, or the table of another split.
-        MissingDataError: neither list is there.
+        MissingListError: neither list is there.
     """
     if split not in data_set.lists:
         raise ValueError(unknown_name(f"split of {data_set.name}", split, data_set.lists))
@@ -68,7 +68,7 @@ def find_source(data_set: DataSet, root: Path, *, split: str) -> Source:
             return Source("authors' table", path.parent, path)
     names = " or ".join(path.name for path in tables[:: len(trees)])
     other = f", nor the authors' {names}" if names else "; the authors publish no table of this split"
-    raise MissingDataError(f"no {data_set.name}, split {split}, in {root}: {lists[0][1]} is missing{other}")
+    raise MissingListError(f"no {data_set.name}, split {split}, in {root}: {lists[0][1]} is missing{other}")
 
 
 def _table_names(data_set: DataSet, split: str) -> list[str]:

@@ -124,16 +124,42 @@ def _take_row(row: Row, index: int, source: Source) -> Referred:
 
 def _check_box(box: Box, place: Place, *, size: tuple[int, int] | None) -> Box:
     """See that a box is one, and inside its picture as far as the size of that is known."""
-    shown = ", ".join(f"{side:g}" for side in box)
     left, top, right, bottom = box
     if not all(map(math.isfinite, box)) or right <= left or bottom <= top:
-        raise place.error(f"the box {shown} has no area, expected left < right and top < bottom, in pixels")
+        raise place.error(f"the box {_spell(box)} has no area, expected left < right and top < bottom, in pixels")
+    if fault := _find_outside(box, size):
+        raise place.error(fault)
+    return box
+
+
+def _find_outside(box: Box, size: tuple[int, int] | None) -> str | None:
+    """Say how far a box is outside its picture; None where it is inside."""
+    left, top, right, bottom = box
     width, height = size or (math.inf, math.inf)
     outside = max(-left, -top, right - width, bottom - height)
-    if outside > MAX_OUTSIDE_PX:
-        expected = f"one inside its {width} x {height} pixels" if size else "no side below 0"
-        raise place.error(f"the box {shown} is {outside:g} pixels outside its picture, expected {expected}")
-    return box
+    if outside <= MAX_OUTSIDE_PX:
+        return None
+    expected = f"one inside its {width} x {height} pixels" if size else "no side below 0"
+    return f"the box {_spell(box)} is {outside:g} pixels outside its picture, expected {expected}"
+
+
+def _spell(box: Box) -> str:
+    return ", ".join(f"{side:g}" for side in box)
+
+
+def check_boxes(samples: Iterable[Referred], sizes: Mapping[Path, tuple[int, int]]) -> None:
+    """See that boxes are inside their pictures, whose true sizes nobody knows before they are opened.
+
+    Args:
+        samples: of any split.
+        sizes: width and height in pixels, by picture.
+
+    Raises:
+        ValueError: one is not; the message names the list and its row.
+    """
+    for sample in samples:
+        if fault := _find_outside(sample.box, sizes[sample.media]):
+            raise ValueError(f"{sample.origin}: {fault}")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,4 @@
-"""Pairs of pictures: a sentence about both is true or false.
-
-The authors do not say which of their two outputs is True. Here it is the second one, as a truth value is a number; with
-released weights that mean the first, the accuracy comes out as its complement.
-"""
+"""Pairs of pictures: a sentence about both is true or false; the first of the two outputs says true."""
 
 from collections.abc import Iterator, Sequence
 
@@ -23,7 +19,7 @@ class Pairs:
     """The kind."""
 
     def count_outputs(self, facts: Facts) -> int:  # noqa: ARG002
-        """Two: false and true."""
+        """Two: true and false."""
         return NUM_OUTPUTS
 
     def list_units(self, samples: Sequence[PicturePair], facts: Facts) -> tuple[Unit, ...]:

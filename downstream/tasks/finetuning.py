@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downstream.config import TaskConfig
+from downstream.engines.plain.ahead import count_workers
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, count_workers
+from downstream.engines.plain.encode import Encoding
 from downstream.engines.plain.fit import Fitting, fit
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, build_trainee, describe_origin, save_finetuned

@@ -8,7 +8,7 @@ from typing import Any
 
 from downstream.config import ProfileName, TaskConfig, load_task_config
 from downstream.engines.plain.settings import PlainProfile, SettingProfile, settle
-from downstream.formats.base import Listing, Sample
+from downstream.formats.base import Listing, MissingListError, Sample
 from downstream.tasks import load_task
 from downstream.tasks.base import (
     MINIWORLD,
@@ -79,12 +79,26 @@ class PlainTask:
             return "paper", f"{options.data_root.name} holds the whole published split"
         return "mini", "neither released weights nor the whole data set were named"
 
-    def find_root(self, task: str, options: RunOptions) -> Path | None:
-        """Find the folder of a data set: the user's, or one of its name below; None for the miniworld."""
+    def find_root(self, task: str, options: RunOptions, *, split: str | None = None) -> Path | None:
+        """Find the folder of a data set: the user's, or one of its name below; None for the miniworld.
+
+        A part of a data set may be called like its task, as RefCOCO's own lists are: a folder without lists is none.
+
+        Args:
+            task: whose name the folder may have.
+            options: where the user's data is.
+            split: whose list is looked for; None: of the one with published numbers.
+        """
         root = options.data_root
-        if root is None:
-            return None
-        return root / task if (root / task).is_dir() else root
+        if root is None or not (root / task).is_dir():
+            return root
+        try:
+            _read(self.read, root / task, split or load_task_config(task).dataset.split)
+        except MissingListError:
+            return root
+        except (FileNotFoundError, ValueError):  # told where it is opened
+            pass
+        return root / task
 
     def list_split(self, task: str, split: str, options: RunOptions) -> Listing[Any]:
         """Read a split of the user's data.
@@ -92,7 +106,7 @@ class PlainTask:
         Raises:
             FileNotFoundError, ValueError: as its reader.
         """
-        root = self.find_root(task, options)
+        root = self.find_root(task, options, split=split)
         assert root is not None, "data that the user names"
         if not root.exists():
             raise FileNotFoundError(f"no data at {root}; name the folder that holds {task} with --data-root")
@@ -108,10 +122,7 @@ class PlainTask:
 
     def _choose_parts(self, config: TaskConfig, profile: PlainProfile, options: RunOptions) -> tuple[Part, ...]:
         """Choose the settings that are judged: what is asked for, else all that the weights and the data allow."""
-        dataset = config.dataset
-        if options.split is not None and options.split not in dataset.splits:
-            raise ValueError(unknown_name(f"split of {config.task}", options.split, dataset.splits))
-        splits = (dataset.split, *dataset.other_splits) if options.split is None else (options.split,)
+        splits = self.choose_splits(config, options)
         known = tuple(profile.settings)
         if options.setting is not None and options.setting not in known:
             raise ValueError(f"{config.task} is judged {' and '.join(known)}, not {options.setting}")
@@ -122,10 +133,24 @@ class PlainTask:
             elif options.pretrained is not None or not self.has_training_data(profile, options):
                 chosen = ("zero-shot",)
         return tuple(
-            Part(setting, split, folder=f"{setting}-{split}" if dataset.other_splits else setting)
+            Part(setting, split, folder=f"{setting}-{split}" if config.dataset.other_splits else setting)
             for setting in chosen
             for split in splits
         )
+
+    def choose_splits(self, config: TaskConfig, options: RunOptions) -> tuple[str, ...]:
+        """Choose the splits that are judged: the one asked for, else all with published numbers; a table is one split.
+
+        Raises:
+            ValueError: an unknown one.
+        """
+        dataset = config.dataset
+        if options.split is None:
+            is_table = options.data_root is not None and options.data_root.is_file()
+            return (dataset.split,) if is_table else (dataset.split, *dataset.other_splits)
+        if options.split not in dataset.splits:
+            raise ValueError(unknown_name(f"split of {config.task}", options.split, dataset.splits))
+        return (options.split,)
 
     def has_training_data(self, profile: PlainProfile, options: RunOptions) -> bool:
         """Tell whether all that a profile fine-tunes on is there."""
@@ -173,7 +198,7 @@ def find_task(name: str) -> tuple[PlainTask, TaskConfig]:
     """
     task = load_task(name)
     if not isinstance(task, PlainTask):
-        raise ValueError(f"{name} is no task of the plain engine; its data cannot be trained on here")
+        raise ValueError(f"{name} is no task of the plain engine; name one that is, such as coco")
     return task, load_task_config(name)
 
 

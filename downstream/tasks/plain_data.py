@@ -8,9 +8,10 @@ from typing import Any
 
 from downstream.config import SplitCounts, TaskConfig
 from downstream.formats.authors import read_captioned
-from downstream.formats.base import Listing, Sample
+from downstream.formats.base import Listing, Referred, Sample
 from downstream.formats.places import Source
 from downstream.formats.published import list_differences
+from downstream.formats.refcoco import check_boxes
 from downstream.media import MediaFacts, check_media, describe_media
 from downstream.tasks.base import RunOptions
 from downstream.tasks.plain import PlainTask, draw_miniworld, find_table, find_task, is_miniworld
@@ -51,7 +52,7 @@ def open_split(
     Raises:
         ValueError, FileNotFoundError: a list or a file that is not what it should be.
     """
-    root = _find_root(task, config, options, workplace)
+    root = task.find_root(config.task, options, split=split) or _draw(config, options, workplace)
     listing = task.read(root, split)
     samples = listing.samples[: options.count(len(listing.samples))] if is_judged else listing.samples
     if not samples:
@@ -106,15 +107,17 @@ def _gather(
         info=info,
         digests={path: fact.sha256 for path, fact in facts.items()},
         lengths={path: fact.duration_s or 0.0 for path, fact in facts.items()},
-        sizes={path: (fact.width_px or 0, fact.height_px or 0) for path, fact in facts.items()},
+        sizes=_list_sizes(facts),
     )
 
 
-def _find_root(task: PlainTask, config: TaskConfig, options: RunOptions, workplace: Workplace) -> Path:
-    """Find the user's data, or draw the miniworld."""
-    root = task.find_root(config.task, options)
-    if root is not None:
-        return root
+def _list_sizes(facts: Mapping[Path, MediaFacts]) -> dict[Path, tuple[int, int]]:
+    """Give the width and height of pictures in pixels."""
+    return {path: (fact.width_px or 0, fact.height_px or 0) for path, fact in facts.items()}
+
+
+def _draw(config: TaskConfig, options: RunOptions, workplace: Workplace) -> Path:
+    """Draw the miniworld's data set; the first process does."""
     own = ""
     if workplace.is_first:
         workplace.say(f"drawing the miniworld's {config.dataset.name} (a few seconds the first time)")
@@ -128,6 +131,7 @@ def _check(samples: tuple[Any, ...], media: str, *, split: str, workplace: Workp
         found = check_media(
             samples, media, progress=lambda done, total: workplace.progress(f"checking {split}", done, total, "")
         )
+        check_boxes((sample for sample in samples if isinstance(sample, Referred)), _list_sizes(found))
         told = json.dumps({str(path): asdict(fact) for path, fact in found.items()})
     shared = json.loads(workplace.ranks.share_text(told))
     return {Path(path): MediaFacts(**fact) for path, fact in shared.items()}

@@ -10,8 +10,9 @@ from typing import Any, cast
 import torch
 
 from downstream.config import ProfileName, TaskConfig
+from downstream.engines.plain.ahead import count_workers
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, count_workers
+from downstream.engines.plain.encode import Encoding
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, Loaded, load_finetuned, load_pretrained
 from downstream.engines.plain.settings import PlainProfile, SettingProfile
@@ -95,6 +96,9 @@ def run_part(
     world = ranks if isinstance(ranks, World) else World.join(options.device)
     job = Job(task, config, options, part, profile_name, profile, workplace, world)
     data = open_split(task, config, part.split, options=options, workplace=workplace, is_judged=True)
+    first, *later = task.choose_splits(config, options)
+    for split in later if part.split == first else ():  # a fault there is told before anything is computed here
+        open_split(task, config, split, options=options, workplace=workplace, is_judged=True)
     for difference in data.info.differences:
         workplace.say(f"  differs from what is published: {difference}")
     resolved = _resolve(job, data)
@@ -125,16 +129,22 @@ def _resolve(job: Job, data: SplitData) -> dict[str, Any]:
 
 def _load(job: Job, data: SplitData, clock: Clock) -> tuple[Loaded, str]:
     """Give the model to judge, and the setting that it really is in."""
-    setting, seed = job.setting, job.options.seed
+    setting, seed, facts = job.setting, job.options.seed, job.facts(data)
     dtype = DTYPES[setting.precision]
+    load_tuned = partial(
+        load_finetuned,
+        size=job.profile.size,
+        setting=setting,
+        class_names=data.class_names,
+        num_outputs=job.kind.count_outputs(facts),
+        dtype=dtype,
+    )
     if job.part.setting == "zero-shot":
         path = job.options.checkpoint or job.pretrained
         loaded = load_pretrained(path, size=job.profile.size, setting=setting, seed=seed, dtype=dtype)
         trained_as = "zero-shot"
     elif job.options.checkpoint is not None:
-        loaded = load_finetuned(
-            job.options.checkpoint, size=job.profile.size, setting=setting, class_names=data.class_names, dtype=dtype
-        )
+        loaded = load_tuned(job.options.checkpoint)
         trained_as = "fine-tuned"
     else:
         path, seconds = finetune(
@@ -144,12 +154,12 @@ def _load(job: Job, data: SplitData, clock: Clock) -> tuple[Loaded, str]:
             profile=job.profile,
             setting=setting,
             pretrained=job.pretrained,
-            facts=job.facts(data),
+            facts=facts,
             workplace=job.workplace,
             world=job.world,
         )
         clock.add("train_s", seconds)
-        loaded = load_finetuned(path, size=job.profile.size, setting=setting, class_names=data.class_names, dtype=dtype)
+        loaded = load_tuned(path)
         trained_as = "fine-tuned" if path.parent.name != UNTRAINED else UNTRAINED
     job.workplace.say(f"weights: {loaded.info.name}, {loaded.info.loaded} loaded, {loaded.info.reshaped} reshaped")
     loaded.module.to(job.world.device)

@@ -1,7 +1,7 @@
 """One sentence about one picture, answered by a box and drawn."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,8 +12,8 @@ from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import DTYPES, load_finetuned
 from downstream.formats.base import Referred
 from downstream.kinds.base import Facts
-from downstream.kinds.grounding import KIND, to_pixels
-from downstream.tasks.base import RunOptions
+from downstream.kinds.grounding import KIND, NUM_CORNERS, to_pixels
+from downstream.tasks.base import RunOptions, refuse_options
 from downstream.tasks.finetuning import FOLDER, TRAINING_FILE
 from downstream.tasks.plain import PlainTask, resolve_profile
 from models.batch import move
@@ -21,6 +21,7 @@ from models.modalities.image import read_image
 from models.world import World
 
 ANSWERS_FOLDER = "answers"
+UNUSED = ("setting", "split", "pretrained", "data_root", "limit", "has_views")  # options that have no part in an answer
 
 
 @dataclass(frozen=True)
@@ -52,20 +53,21 @@ def point(
         ValueError: another kind of task, an empty sentence, or a picture or weights that are not what they should be.
     """
     if task.kind != "grounding":
-        raise ValueError(
-            f"{config.task} answers with no box; ask refcoco, refcoco_plus or refcocog"
-        )
+        raise ValueError(f"{config.task} answers with no box; ask refcoco, refcoco_plus or refcocog")
+    refuse_options(options, UNUSED, task=f"{config.task} with --image")
     if not text.strip():
         raise ValueError("--text is empty, expected a sentence that means something in the picture")
     if not image.is_file():
         raise FileNotFoundError(f"no picture at {image}; name one with --image")
     picture = read_image(image)
     weights = options.checkpoint or find_weights(config.task, output_dir)
-    name, _ = task.choose_profile(config, options)
+    name, _ = task.choose_profile(config, replace(options, checkpoint=weights))
     profile, _ = resolve_profile(config, name, options)
     setting, device = profile.settings["fine-tuned"], World.join(options.device).device
     dtype = DTYPES[setting.precision]
-    loaded = load_finetuned(weights, size=profile.size, setting=setting, class_names=(), dtype=dtype)
+    loaded = load_finetuned(
+        weights, size=profile.size, setting=setting, class_names=(), num_outputs=NUM_CORNERS, dtype=dtype
+    )
     sample = Referred("asked", image, text, (0.0, 0.0, float(picture.width), float(picture.height)))
     facts = Facts("image", sizes={image: picture.size})
     preparer = Preparer(loaded.model.config, loaded.inputs, loaded.tokenizer)
@@ -88,7 +90,8 @@ def find_weights(task: str, output_dir: Path) -> Path:
     Raises:
         FileNotFoundError: there are none.
     """
-    for told in sorted(output_dir.glob(f"*_{task}_*/*/{TRAINING_FILE}"), reverse=True):
+    runs = f"*_{task}_??????"  # and none of a task with a longer name
+    for told in sorted(output_dir.glob(f"{runs}/*/{TRAINING_FILE}"), reverse=True):
         values = json.loads(told.read_text(encoding="utf-8"))
         path: Path = output_dir / FOLDER / values["training"] / values["weights"]
         if path.is_file():

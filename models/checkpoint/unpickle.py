@@ -9,10 +9,12 @@ import pickle
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from models.checkpoint.inert import Global, Inert, Span, UnreadableError, View, printable
-from models.checkpoint.rebuild import Rebuilder
+
+if TYPE_CHECKING:  # with torch, which plain data does not need
+    from models.checkpoint.rebuild import Rebuilder
 
 MAX_STEPS = 2_000_000
 """Opcodes in a file, pickles inside its byte strings included. The released files need some 50,000."""
@@ -49,7 +51,7 @@ class Unpickler:
         self,
         view: View,
         *,
-        rebuilder: Rebuilder,
+        rebuilder: "Rebuilder",
         budget: Budget,
         persistent: Callable[[Any], Any] | None = None,
         start: int = 0,

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from models.config import PositiveInt, Settings, unknown_name
 from pretrain.config import LossName, StageConfig, load_stage
+from reports.target import load_targets
 
 ABLATIONS_FILE: Final = Path(__file__).resolve().parent.parent / "ablations.yaml"
 EMERGENT: Final = "emergent"
@@ -17,7 +18,9 @@ RECALLS: Final = ("recall_at_1_image_to_text", "recall_at_1_text_to_image")
 _NUMBERLESS: Final = frozenset({"num_workers", "log_every_steps", "saving"})  # settings that move no number
 
 Sharing = Literal["attention", "attention_and_ffn", "ffn", "nothing"]
-Percent = Annotated[float, Field(ge=0, le=100)]
+
+Published = Mapping[tuple[str, str], float]
+"""By variant and metric."""
 
 
 class VariantConfig(Settings):
@@ -45,8 +48,6 @@ class RowConfig(Settings):
     variant: str
     label: str
     """As it is shown."""
-    paper: dict[str, Percent]
-    """By metric, as published."""
 
 
 class TableConfig(Settings):
@@ -65,9 +66,6 @@ class TableConfig(Settings):
             raise ValueError(f"a variant stands twice among {', '.join(names)}, expected each once")
         if self.reference not in names:
             raise ValueError(unknown_name("reference", self.reference, names))
-        for row in self.rows:
-            if set(row.paper) != set(RECALLS):
-                raise ValueError(f"row {row.label!r} has {sorted(row.paper)}, expected {', '.join(RECALLS)}")
         return self
 
     @property
@@ -104,13 +102,18 @@ class AblationsConfig(Settings):
     variants: dict[str, VariantConfig]
     tables: dict[str, TableConfig]
     emergent: EmergentConfig
+    targets: tuple[dict[str, Any], ...]
+    """Published numbers; `reports.target` knows their form."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        published = self.find_published()
         for name, table in self.tables.items():
             for variant in table.variants:
                 if variant not in self.variants:
                     raise ValueError(f"table {name!r}: {unknown_name('variant', variant, self.variants)}")
+                if missing := [metric for metric in RECALLS if (variant, metric) not in published]:
+                    raise ValueError(f"table {name!r}: no target of variant {variant!r} for {', '.join(missing)}")
         for size, lengths in self.sizes.items():
             if set(lengths.emergent) != set(self.emergent.stages):
                 raise ValueError(f"size {size!r} has steps of {sorted(lengths.emergent)}, expected of emergent.stages")
@@ -120,6 +123,16 @@ class AblationsConfig(Settings):
     def names(self) -> tuple[str, ...]:
         """Of everything that can be asked for."""
         return (*self.tables, EMERGENT)
+
+    def find_published(self) -> Published:
+        """Give the published zero-shot recalls.
+
+        Raises:
+            ValueError: a target that is not whole.
+        """
+        targets = load_targets({"targets": self.targets})
+        found = {(target.protocol.rpartition("/")[2], target.metric): target.value for target in targets}
+        return {key: value for key, value in found.items() if key[1] in RECALLS}
 
 
 @dataclass(frozen=True)

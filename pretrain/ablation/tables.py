@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from models.config import Settings
-from pretrain.ablation.config import EMERGENT, RECALLS, AblationsConfig, EmergentConfig, RowConfig, TableConfig
+from pretrain.ablation.config import (
+    EMERGENT,
+    RECALLS,
+    AblationsConfig,
+    EmergentConfig,
+    Published,
+    RowConfig,
+    TableConfig,
+)
 from pretrain.ablation.effects import Interval, Word, judge, mean_interval, paired_difference
 from pretrain.ablation.results import TRAINED_CONTRAST, RunResult
 
@@ -66,21 +74,22 @@ def make_table(name: str, ablations: AblationsConfig, results: Results) -> Ablat
     config = ablations.tables[name]
     runs = {row.label: results[row.variant] for row in config.rows}
     reference = next(row for row in config.rows if row.variant == config.reference)
+    published = ablations.find_published()
     rows = [
-        _compare(row, metric, runs=runs, reference=reference)
+        _compare(row, metric, runs=runs, reference=reference, published=published)
         for row in config.rows
         for metric in (*RECALLS, TRAINED_CONTRAST)
     ]
     return _finish(name, config, rows=rows, runs=runs, reference=reference.label)
 
 
-def _compare(row: RowConfig, metric: str, *, runs: Results, reference: RowConfig) -> AblationRow:
+def _compare(row: RowConfig, metric: str, *, runs: Results, reference: RowConfig, published: Published) -> AblationRow:
     """Set one metric of a variant against the reference, ours and the paper's."""
     own, other = ([run.value(metric) for run in runs[each.label]] for each in (row, reference))
     is_reference = row.variant == reference.variant
-    paper = row.paper.get(metric)
+    paper = published.get((row.variant, metric))
     difference = None if is_reference else paired_difference(own, other)
-    published = None if is_reference or paper is None else paper - reference.paper[metric]
+    effect = None if is_reference or paper is None else paper - published[reference.variant, metric]
     return AblationRow(
         variant=row.variant,
         label=row.label,
@@ -89,9 +98,9 @@ def _compare(row: RowConfig, metric: str, *, runs: Results, reference: RowConfig
         ours=mean_interval(own, bounds=None if metric == TRAINED_CONTRAST else SHARE_BOUNDS),
         difference=difference,
         paper=paper,
-        paper_difference=None if published is None else round(published, 2),  # both have two digits
+        paper_difference=None if effect is None else round(effect, 2),  # both have two digits
         chance=_mean_chance(runs[row.label], metric),
-        word=None if difference is None or published is None else judge(difference, published),
+        word=None if difference is None or effect is None else judge(difference, effect),
     )
 
 

@@ -1,6 +1,7 @@
 """What the README shows runs as printed."""
 
 import re
+import shlex
 import subprocess
 import sys
 
@@ -29,7 +30,7 @@ def test_every_python_example_runs_as_printed(root):
     [("downstream/run.py", build_downstream_parser), ("pretrain/run.py", build_pretrain_parser)],
 )
 def test_every_command_is_one_that_the_command_line_takes(root, program, build_parser):
-    lines = [line.split("#")[0].split() for block in blocks(root, "") for line in block.splitlines()]
+    lines = [shlex.split(line, comments=True) for block in blocks(root, "") for line in block.splitlines()]
     commands = [words[2:] for words in lines if words[:2] == ["python", program]]
     assert len(commands) >= 4
     for words in commands:

@@ -1,4 +1,4 @@
-"""Cases 03, 07 and 08 on the way that tasks go: outputs of the model through the kinds to rows, numbers and losses."""
+"""Cases 03, 07 and 08 through the kinds: outputs of the model to rows, numbers and losses."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from downstream.formats.base import Labelled, PicturePair, PictureQuestion, Referred
+from downstream.formats.base import Labelled, PictureQuestion, Referred
 from downstream.kinds import answers, grounding, load_kind
 from downstream.kinds.base import Batch, Facts
 from downstream.losses import Loss
@@ -15,7 +15,6 @@ from models.checkpoint.load import load_state
 from models.checkpoint.names import rename_state
 from models.checkpoint.published import read_model_config
 from models.heads import Classifier, HeadConfig
-from models.modalities.image import SecondImages
 from models.onepeace import OnePeace
 from models.world import Negatives
 
@@ -36,23 +35,13 @@ def run(case, dtype, *, pooled: str) -> Tensor:
         has_projection=False,
         padding_mode="reference",
     )
-    is_pair = manifest["use_two_images"]
-    head = HeadConfig(
-        num_classes=manifest["num_classes"],
-        pooled_modality=pooled,
-        has_attention_pooling=manifest["config"]["attn_pooling"],
-        has_pooler=manifest["config"]["use_pooler"],
-        num_passes=2 if is_pair else 1,
-    )
+    head = HeadConfig(num_classes=manifest["num_classes"], pooled_modality=pooled)
     classifier = Classifier(OnePeace(config), head)
     report = load_state(classifier, rename_state(case.tensors("state"), prefix="model."))
     assert not report.missing
     assert not report.unexpected
-    passes = [case.model_inputs(dtype)]
-    if is_pair:
-        passes.append({**passes[0], "image": SecondImages(case.input("src_images_2").to(dtype))})
     with torch.no_grad():
-        logits: Tensor = classifier.to(dtype).eval()(*passes)
+        logits: Tensor = classifier.to(dtype).eval()(case.model_inputs(dtype))
     return logits
 
 
@@ -79,44 +68,45 @@ def test_boxes_of_the_stored_model_in_pixels(find_cases, pooled, name, dtype):
         case.check(name, torch.from_numpy(pixels / np.array(SIZE_PX * 2)).to(dtype))
 
 
-def test_a_stored_box_is_its_own_truth(find_cases):
-    for case in find_cases("03c"):
-        logits = run(case, torch.float32, pooled="image")
-        stored = case.tensors("io")["out.logits_sigmoid"] * torch.tensor(SIZE_PX * 2)
-        samples, facts = list_referred(stored)
-        rows = list(load_kind("grounding").judge(samples, lambda _, logits=logits: logits, facts).rows)
-        for row, box in zip(rows, stored.tolist(), strict=True):
-            assert row["prediction"] == pytest.approx(box, abs=2e-3)
+def check_loss(case, name: str, kind: str, logits: Tensor, targets: Tensor, **options) -> None:
+    """Compare a kind's loss with the stored one, and its gradient."""
+    logits = logits.clone().requires_grad_()
+    loss = compute(kind, logits, targets, **options)
+    case.check(f"{name}.loss", loss.total)
+    loss.total.backward()
+    case.check(f"{name}.grad_logits", logits.grad)
+    assert loss.weight == case.manifest["scalars"][f"{name}.returned_sample_size"]
 
 
-@pytest.mark.parametrize(("prefix", "kind"), [("03d", "answers"), ("03e", "pairs")])
-def test_the_stored_model_answers_as_its_stored_outputs_do(find_cases, prefix, kind):
-    for case in find_cases(prefix):
-        logits, stored = run(case, torch.float32, pooled="text"), case.tensors("io")["out.logits"]
-        case.check("logits", logits)
-        best = stored.argmax(dim=1).tolist()
-        path = Path("a.jpg")
-        if kind == "answers":
-            samples = [PictureQuestion(str(n), path, "what?", ((str(best[n]), 0.6),)) for n in range(len(best))]
-            worth = 0.6
-        else:
-            samples = [PicturePair(str(n), path, path, "so it is", is_true=best[n] == 0) for n in range(len(best))]
-            worth = 1
-        facts = Facts("image", class_names=tuple(map(str, range(stored.shape[1]))))
-        judged = load_kind(kind).judge(samples, lambda _, logits=logits: logits, facts)
-        assert judged.metrics[0].hits == pytest.approx(worth * len(best))
+def take_targets(kind: str, samples, facts: Facts) -> Tensor:
+    """What a fine-tuning learns of samples, as it is handed to the loss."""
+    return torch.tensor([example.target for example in load_kind(kind).list_examples(samples, facts)])
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS, ids=str)
-def test_stored_losses(find_cases, dtype):
+def test_stored_losses_of_what_is_listed_to_learn_from(find_cases, dtype):
     for case in find_cases("07_"):
-        boxes = compute("grounding", case.input("refcoco.logits").to(dtype), case.input("refcoco.target").to(dtype))
-        case.check("refcoco.loss", boxes.total)
-        logits, index = case.input("classify.logits").to(dtype), case.input("classify.target_index")[:, None]
-        for kind in ("pairs", "picture_class"):
-            case.check("classify_index.loss", compute(kind, logits, index).total)
-            smoothed = compute(kind, logits, index, label_smoothing=0.1)
-            case.check("classify_index_label_smoothing_0.1.loss", smoothed.total)
+        logits, shares = case.input("refcoco.logits").to(dtype), case.input("refcoco.target").double()
+        samples, facts = list_referred(shares * torch.tensor(SIZE_PX * 2))
+        learned = take_targets("grounding", samples, facts)
+        torch.testing.assert_close(learned, shares.float(), rtol=0, atol=1e-7)
+        check_loss(case, "refcoco", "grounding", logits, shares.to(dtype))
+        logits, labels = case.input("classify.logits").to(dtype), case.input("classify.target_index").tolist()
+        classes = [Labelled(f"{n}", Path("a.jpg"), (label,)) for n, label in enumerate(labels)]
+        for kind in ("classification", "picture_class"):
+            targets = take_targets(kind, classes, Facts("image", tuple("abcdefghijklm")))
+            check_loss(case, "classify_index", kind, logits, targets)
+            check_loss(case, "classify_index_label_smoothing_0.1", kind, logits, targets, label_smoothing=0.1)
+        check_loss(case, "classify_index", "pairs", logits, torch.tensor(labels)[:, None])
+
+
+@pytest.mark.parametrize("margin", ["1.0", "0.3"])
+def test_stored_losses_of_choices(find_cases, margin):
+    for case in find_cases("07_"):
+        name = f"hinge_margin{margin}"
+        logits, target = case.input(f"{name}.logits").view(6, 4, 1), case.input(f"{name}.target")
+        batch = Batch(tuple(logits.unbind(1)), target[:, None], 1, None, lambda _: Negatives({}, 0), 0.0)
+        case.check(f"{name}.loss", load_kind("choice").compute_loss(batch).total)
 
 
 @pytest.mark.parametrize("name", ["target_multi", "target_soft"])
@@ -131,9 +121,8 @@ def test_the_loss_of_answers_is_that_of_the_target_it_was_listed_from(find_cases
         listed = torch.tensor([example.target for example in load_kind("answers").list_examples(samples, facts)])
         torch.testing.assert_close(answers.to_dense(listed, target.shape[1]), target, rtol=0, atol=0)
         if name == "target_multi":
-            loss = compute("answers", logits, listed)
-            case.check("classify_multi_label.loss", loss.total)
-            case.check("classify_multi_label.n_correct", loss.hits)
+            check_loss(case, "classify_multi_label", "answers", logits, listed)
+            case.check("classify_multi_label.n_correct", compute("answers", logits, listed).hits)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from downstream.engines.plain import encode as encode_module
 from downstream.engines.plain.cache import VectorCache
-from downstream.engines.plain.encode import Encoding, count_workers, encode
+from downstream.engines.plain.encode import Encoding, encode
 from downstream.engines.plain.inputs import Preparer
 from downstream.engines.plain.model import Retriever
 from downstream.engines.plain.settings import InputSettings
@@ -236,12 +236,3 @@ def test_processes_that_load_data_give_the_same_vectors(
     units = [Unit.of(audio=path) for path in clips]
     alone = run(units, encoding, tmp_path / "alone.sqlite")
     assert torch.equal(run(units, replace(encoding, num_workers=2), tmp_path / "two.sqlite"), alone)
-
-
-@pytest.mark.parametrize(("device", "wanted", "count"), [("cpu", None, 0), ("cpu", 3, 3), ("cuda", 0, 0)])
-def test_data_is_loaded_beside_a_gpu_only_or_as_asked(device: str, wanted: int | None, count: int) -> None:
-    assert count_workers(wanted, World(0, 1, torch.device(device))) == count
-
-
-def test_some_processes_load_data_beside_a_gpu() -> None:
-    assert 1 <= count_workers(None, World(0, 1, torch.device("cuda"))) <= 8

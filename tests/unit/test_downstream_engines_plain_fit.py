@@ -1,7 +1,8 @@
 """A fine-tuning learns, whatever its batches are cut into, keeps its best weights, and goes on where it was killed."""
 
+import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,27 +22,17 @@ from downstream.engines.plain.model import build_trainee
 from downstream.engines.plain.settings import SettingProfile
 from downstream.engines.plain.training_state import STATE_FILE, Progress
 from downstream.engines.plain.units import Example, Unit
-from downstream.formats.base import Captioned, Labelled, Question
+from downstream.formats.base import Captioned, Labelled, PicturePair, PictureQuestion, Question
 from downstream.kinds import load_kind
 from downstream.kinds.base import Facts
 from models.world import World
 from reports.log_file import read_log
 
+Validate = Callable[[], float]
 CPU = World(0, 1, torch.device("cpu"))
 WORDS = (
-    "cat",
-    "cow",
-    "dog",
-    "rain",
-    "a train",
-    "the sea",
-    "bells",
-    "a siren",
-    "two birds",
-    "one clock",
-    "wind",
-    "steps",
-)
+    "cat", "cow", "dog", "rain", "a train", "the sea", "bells", "a siren", "two birds", "one clock", "wind", "steps"
+)  # fmt: skip
 CLASSES = ("first", "second", "third")
 IMAGE = {"protocol": "image-square", "arguments": {"size_px": 64}}
 AUDIO = {"protocol": "audio", "arguments": {"max_duration_s": 2}}
@@ -71,49 +62,48 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def classification(_: Path) -> tuple[list[Example], Facts]:
-    samples = [(Unit.of(text=word), number % 3) for number, word in enumerate(WORDS)]
-    return [Example((unit,), (label,)) for unit, label in samples], Facts("text", CLASSES)
-
-
-def multi_label(media: Path) -> tuple[list[Example], Facts]:
-    facts = Facts("audio", CLASSES)
+def sounds(media: Path) -> tuple[list[Any], Facts]:
     labels = [(0,), (0, 1), (2,), (0, 1, 2)]
-    samples = [Labelled(f"{n}", media / f"{n % 4}.wav", labels[n % 4]) for n in range(12)]
-    return list(load_kind("multi_label").list_examples(samples, facts)), facts
+    return [Labelled(f"{n}", media / f"{n % 4}.wav", labels[n % 4]) for n in range(12)], Facts("audio", CLASSES)
 
 
-def choice(media: Path) -> tuple[list[Example], Facts]:
-    facts = Facts("audio")
-    samples = []
-    for number in range(12):  # the right answer is always the first word
-        choices = tuple(WORDS[(place - number) % 4] for place in range(4))
-        samples.append(Question(f"{number}", media / f"{number % 4}.wav", "what is it", choices, number % 4))
-    return list(load_kind("choice").list_examples(samples, facts)), facts
+def choice(media: Path) -> tuple[list[Any], Facts]:
+    """Make questions of which the right answer is always the first word."""
+    choices = [tuple(WORDS[(place - n) % 4] for place in range(4)) for n in range(12)]
+    asked = [Question(f"{n}", media / f"{n % 4}.wav", "what is it", choices[n], n % 4) for n in range(12)]
+    return asked, Facts("audio")
 
 
-def retrieval(media: Path) -> tuple[list[Example], Facts]:
-    facts = Facts("image")
-    samples = [Captioned(f"{n}", media / f"{n}.png", WORDS[2 * n : 2 * n + 2]) for n in range(6)]
-    return list(load_kind("retrieval").list_examples(samples, facts)), facts
+def retrieval(media: Path) -> tuple[list[Any], Facts]:
+    return [Captioned(f"{n}", media / f"{n}.png", WORDS[2 * n : 2 * n + 2]) for n in range(6)], Facts("image")
 
 
-MAKERS: dict[str, Callable[[Path], tuple[list[Example], Facts]]] = {
-    "classification": classification,
-    "multi_label": multi_label,
-    "choice": choice,
-    "retrieval": retrieval,
+def pictures(media: Path) -> tuple[list[Any], Facts]:
+    return [Labelled(f"{n}", media / f"{n % 6}.png", (n % 3,)) for n in range(12)], Facts("image", CLASSES)
+
+
+def pairs(media: Path) -> tuple[list[Any], Facts]:
+    paths = [media / f"{n}.png" for n in range(6)]
+    return [PicturePair(f"{n}", paths[n % 4], paths[n % 3], WORDS[n], n % 5 < 2) for n in range(12)], Facts("image")
+
+
+def answers(media: Path) -> tuple[list[Any], Facts]:
+    scores = [(("yes", 1.0),), (("no", 0.6), ("two", 0.3)), (("five", 0.3),)]  # the last is outside the vocabulary
+    asked = [PictureQuestion(f"{n}", media / f"{n % 6}.png", WORDS[n], scores[n % 3]) for n in range(12)]
+    return asked, Facts("image", class_names=("", "yes", "no", "two"))
+
+
+SEEN: dict[str, Any] = {"image": IMAGE, "text": TEXT}
+KINDS: dict[str, tuple[Callable[[Path], tuple[list[Any], Facts]], dict[str, Any], dict[str, Any]]] = {
+    "classification": (lambda _: ([], Facts("text", CLASSES)), {"text": TEXT}, {}),
+    "multi_label": (sounds, {"audio": AUDIO}, {}),
+    "choice": (choice, {"audio": AUDIO, "text": TEXT}, {}),
+    "retrieval": (retrieval, SEEN, {}),
+    "picture_class": (pictures, {"image": IMAGE}, {"is_linear": True}),
+    "pairs": (pairs, SEEN, {"num_passes": 2}),
+    "answers": (answers, SEEN, {"has_pooler": True}),
 }
-INPUTS: Mapping[str, dict[str, Any]] = {
-    "classification": {"text": TEXT},
-    "multi_label": {"audio": AUDIO},
-    "choice": {"audio": AUDIO, "text": TEXT},
-    "retrieval": {"image": IMAGE, "text": TEXT},
-}
-
-
-def quiet(done: int, total: int, word: str) -> None:
-    """Show nothing."""
+"""By kind: samples, inputs, and what the head has besides."""
 
 
 def no_validation() -> float:
@@ -121,18 +111,15 @@ def no_validation() -> float:
 
 
 def make(
-    kind: str,
-    media: Path,
-    folder: Path,
-    *,
-    validate: Callable[[], float] = no_validation,
-    seed: int = 0,
-    **changes: Any,
+    kind: str, media: Path, folder: Path, *, validate: Validate = no_validation, seed: int = 0, **changes: Any
 ) -> Fitting:
     """Make a fine-tuning of fresh weights."""
-    examples, facts = MAKERS[kind](media)
-    head = None if kind == "retrieval" else {"pooled_modality": next(reversed(INPUTS[kind]))}
-    values = {"protocol": "x", "inputs": INPUTS[kind], "batch_size": 2, "head": head}
+    maker, inputs, changed = KINDS[kind]
+    samples, facts = maker(media)
+    listed = load_kind(kind).list_examples(samples, facts)
+    examples = listed or [Example((Unit.of(text=word),), (n % 3,)) for n, word in enumerate(WORDS)]
+    head = None if kind == "retrieval" else {"pooled_modality": next(reversed(inputs)), **changed}
+    values = {"protocol": "x", "inputs": inputs, "batch_size": 2, "head": head, "has_type_embeddings": kind == "pairs"}
     setting = SettingProfile.parse({**values, "training": {**TRAINING, **changes}}, where="here")
     outputs = load_kind(kind).count_outputs(facts)
     loaded = build_trainee(None, size="tiny", setting=setting, num_outputs=outputs, seed=0)
@@ -150,7 +137,7 @@ def make(
         seed=seed,
         num_workers=0,
         validate=validate,
-        progress=quiet,
+        progress=lambda *_: None,
     )
 
 
@@ -179,7 +166,7 @@ def test_the_loss_falls(kind: str, media: Path, tmp_path: Path) -> None:
     assert losses[-1] - floor < 0.5 * (losses[0] - floor)
 
 
-CUTS = [(kind, micro) for kind in MAKERS for micro in (4, 3, 1)]
+CUTS = [(kind, micro) for kind, (*_, changed) in KINDS.items() for micro in ((3,) if changed else (4, 3, 1))]
 
 
 @pytest.mark.parametrize(("kind", "micro"), CUTS)
@@ -211,19 +198,25 @@ class Killed(BaseException):
     """Comes at any moment."""
 
 
-def run_with_a_kill(media: Path, folder: Path, *, at_step: int, **changes: Any) -> tuple[dict[str, Tensor], Progress]:
+def run_with_a_kill(
+    media: Path, folder: Path, *, at_step: int, validates: Sequence[Validate] = (no_validation,) * 2, **changes: Any
+) -> tuple[dict[str, Tensor], Progress]:
     def stop(done: int, total: int, word: str) -> None:
         if done == at_step:
             raise Killed
 
+    before, after = (make("retrieval", media, folder, validate=each, **changes) for each in validates)
     with pytest.raises(Killed):
-        fit(replace(make("retrieval", media, folder, **changes), progress=stop))
-    return fit(make("retrieval", media, folder, **changes))
+        fit(replace(before, progress=stop))
+    return fit(after)
 
 
-@pytest.mark.parametrize("at_step", [1, 3, 5])
-def test_a_training_that_was_killed_ends_with_the_same_numbers(at_step: int, media: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("at_step", "ema_decay"), [(1, None), (3, 0.5), (5, None)])
+def test_a_training_that_was_killed_ends_with_the_same_numbers(
+    at_step: int, ema_decay: float | None, media: Path, tmp_path: Path
+) -> None:
     changes: dict[str, Any] = {
+        "ema_decay": ema_decay,
         "steps": 5,
         "batch_size": 6,
         "micro_batch_size": 3,
@@ -249,34 +242,28 @@ def test_going_on_does_not_make_the_steps_again(media: Path, tmp_path: Path, gra
 
 def test_a_kill_does_not_change_which_validation_was_the_best(media: Path, tmp_path: Path) -> None:
     changes = {"steps": 8, "batch_size": 4, "micro_batch_size": 4, "num_validations": 4, "state_interval": 3}
-    weights, progress = fit(
-        make("retrieval", media, tmp_path / "whole", validate=script(5.0, 7.0, 6.0, 1.0), **changes)
-    )
-
-    def stop(done: int, total: int, word: str) -> None:
-        if done == 5:
-            raise Killed
-
-    with pytest.raises(Killed):
-        fit(replace(make("retrieval", media, tmp_path / "b", validate=script(5.0, 7.0), **changes), progress=stop))
-    resumed, again = fit(make("retrieval", media, tmp_path / "b", validate=script(7.0, 6.0, 1.0), **changes))
+    whole = make("retrieval", media, tmp_path / "whole", validate=script(5.0, 7.0, 6.0, 1.0), **changes)
+    weights, progress = fit(whole)
+    validates = script(5.0, 7.0), script(7.0, 6.0, 1.0)
+    resumed, again = run_with_a_kill(media, tmp_path / "killed", at_step=5, validates=validates, **changes)
     assert progress == again == Progress(8, 4, 7.0)
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
 
 
-def script(*values: float) -> Callable[[], float]:
+def script(*values: float) -> Validate:
     """Validate by what is prescribed, and no more often."""
     left = iter(values)
     return lambda: next(left)
 
 
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
 @pytest.mark.parametrize(
     ("values", "best"),
     [((1.0, 3.0, 2.0), 1), ((3.0, 2.0, 1.0), 0), ((1.0, 2.0, 3.0), 2), ((2.0, 2.0, 2.0), 0), ((math.nan, 2.0, 1.0), 1)],
     ids=str,
 )
 def test_the_weights_that_stay_are_those_of_the_best_validation(
-    values: tuple[float, ...], best: int, media: Path, tmp_path: Path
+    values: tuple[float, ...], best: int, ema_decay: float | None, media: Path, tmp_path: Path
 ) -> None:
     seen: list[dict[str, Tensor]] = []
     left = iter(values)
@@ -285,7 +272,8 @@ def test_the_weights_that_stay_are_those_of_the_best_validation(
         seen.append({name: value.clone() for name, value in fitting.loaded.module.state_dict().items()})
         return next(left)
 
-    fitting = make("classification", media, tmp_path, validate=validate, steps=7, num_validations=3)
+    changes: dict[str, Any] = {"steps": 7, "num_validations": 3, "ema_decay": ema_decay}
+    fitting = make("classification", media, tmp_path, validate=validate, **changes)
     weights, progress = fit(fitting)
     assert len(seen) == 3
     assert [all(torch.equal(each[name], weights[name]) for name in weights) for each in seen].index(True) == best
@@ -301,6 +289,26 @@ def test_one_validation_is_none_and_the_last_weights_stay(media: Path, tmp_path:
         assert file.metadata()["step"] == "3"
 
 
+def test_a_running_mean_is_kept_and_the_training_goes_on_with_the_weights_themselves(
+    media: Path, tmp_path: Path
+) -> None:
+    fitting = make("picture_class", media, tmp_path / "mean", steps=2, ema_decay=0.75)
+    module = fitting.loaded.module
+    after = [copy.deepcopy(module.state_dict())]
+
+    def note(done: int, total: int, word: str) -> None:
+        after.append(copy.deepcopy(module.state_dict()))
+
+    kept, _ = fit(replace(fitting, progress=note))
+    first, second, third = after
+    for name, value in kept.items():
+        torch.testing.assert_close(value, 0.5625 * first[name] + 0.1875 * second[name] + 0.25 * third[name])
+    assert all(torch.equal(value, third[name]) for name, value in module.state_dict().items())
+    alone, _ = fit(make("picture_class", media, tmp_path / "alone", steps=2))
+    assert all(torch.equal(value, third[name]) for name, value in alone.items()), "the mean changes no step"
+    assert [name for name in kept if not torch.equal(kept[name], alone[name])]
+
+
 @pytest.mark.parametrize(
     ("total", "count", "due"), [(7, 3, [3, 5, 7]), (6, 1, [6]), (4, 4, [1, 2, 3, 4]), (2, 5, [1, 2])]
 )
@@ -311,7 +319,7 @@ def test_validations_are_spread_evenly_and_the_last_is_at_the_end(total: int, co
 def test_a_loss_that_is_no_number_stops_before_anything_is_updated(media: Path, tmp_path: Path) -> None:
     fitting = make("classification", media, tmp_path, steps=3)
     with torch.no_grad():
-        fitting.loaded.module.head.classifier[3].bias[1] = math.nan
+        fitting.loaded.module.get_parameter("head.classifier.3.bias")[1] = math.nan
     before = {name: value.clone() for name, value in fitting.loaded.module.state_dict().items()}
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step 1; try a lower training\.optim\.lr"):
         fit(fitting)
@@ -378,11 +386,8 @@ def test_recomputing_layers_changes_no_gradient(
     media: Path, tmp_path: Path, gradients: list[dict[str, Tensor]]
 ) -> None:
     for flag in (False, True):
-        fit(
-            make(
-                "retrieval", media, tmp_path / str(flag), has_checkpointing=flag, drop_path_rate=0.3, micro_batch_size=4
-            )
-        )
+        changes: dict[str, Any] = {"has_checkpointing": flag, "drop_path_rate": 0.3, "micro_batch_size": 4}
+        fit(make("retrieval", media, tmp_path / str(flag), **changes))
     for name, value in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], value, atol=1e-6, rtol=1e-4)
 

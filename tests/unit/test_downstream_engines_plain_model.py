@@ -22,7 +22,7 @@ from downstream.engines.plain.settings import SettingProfile
 from models.checkpoint.load import save_state
 from models.checkpoint.names import published_name
 from models.config import load_config
-from models.heads import Classifier
+from models.heads import Classifier, ImageClassifier, ImageHeadConfig, Pooling
 from models.modalities.audio import Waveforms
 from models.onepeace import build_model
 
@@ -55,6 +55,9 @@ def setting(*, head: dict[str, Any] | None = None, **inputs: Any) -> SettingProf
 
 RETRIEVAL = setting(image=image(64), text=TEXT)
 CLASSIFICATION = setting(head={"pooled_modality": "audio"}, audio=AUDIO)
+PICTURES = setting(head={"pooled_modality": "image", "is_linear": True}, image=image(64))
+GROUNDING = setting(head={"pooled_modality": "image"}, image=image(64), text=TEXT)
+TABLES = "image_adapter.rel_pos_table"  # in the classifier form, of which all layers share one
 
 
 def write_pretrained(folder: Path, *, seed: int = 0, has_decoder: bool = True) -> Path:
@@ -74,6 +77,24 @@ def write_finetuned(folder: Path, loaded: Loaded, **config: Any) -> Path:
     return folder / "finetuned.pt"
 
 
+def write_vision(
+    folder: Path, *, pooling: Pooling = "mean", size_px: int = 64, outputs: int = 3
+) -> tuple[Path, nn.Module]:
+    """Write a fine-tuned classifier by the names of the vision release; gives the model that was written besides."""
+    modalities = {"image": {**TINY.modalities["image"], "bias_grid_size": size_px // 16, "grid_size": size_px // 16}}
+    config = TINY.branch("image", has_projection=False, has_final_norm=pooling == "cls", modalities=modalities)
+    model = build_model(config, seed=3)
+    module = ImageClassifier(model, ImageHeadConfig(num_classes=outputs, pooling=pooling))
+    perturb(module)
+    state = {"image_adapter.rp_bucket": torch.zeros(2, dtype=torch.int64)}
+    for name, value in module.state_dict().items():
+        inner = str(published_name(name.removeprefix("model.")) or name).removeprefix("encoder_wrapper.")
+        inner = inner.replace("fusion_model.image_layer_norm", "encoder.layer_norm").replace("fusion_model", "encoder")
+        state[inner.replace(f"{TABLES}_list.0.", f"{TABLES}.")] = value
+    torch.save({"model": state}, folder / "vision.pth")
+    return folder / "vision.pth", module
+
+
 def trainee(wanted: SettingProfile, path: Path | None = None, *, outputs: int | None = None, seed: int = 1) -> Loaded:
     return build_trainee(path, size="tiny", setting=wanted, num_outputs=outputs, seed=seed)
 
@@ -85,7 +106,8 @@ def save(loaded: Loaded, path: Path, *, classes: tuple[str, ...] = CLASSES) -> P
 
 
 def load(path: Path, wanted: SettingProfile, classes: tuple[str, ...] = CLASSES, **options: Any) -> Loaded:
-    return load_finetuned(path, size=options.pop("size", "tiny"), setting=wanted, class_names=classes, **options)
+    settings = {"size": "tiny", "num_outputs": len(classes) or None, **options}
+    return load_finetuned(path, setting=wanted, class_names=classes, **settings)
 
 
 def inputs_of(name: str, side_px: int = 64) -> Any:
@@ -174,25 +196,33 @@ def test_a_fine_tuning_starts_with_a_table_a_layer_and_the_numbers_of_the_pretra
     assert not started.has_published_weights
 
 
-def test_a_fresh_head_follows_from_the_seed_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "name", "kind"),
+    [(CLASSIFICATION, "audio", Classifier), (PICTURES, "image", ImageClassifier)],
+    ids=["head", "linear"],
+)
+def test_a_fresh_head_follows_from_the_seed_alone(
+    tmp_path: Path, wanted: SettingProfile, name: str, kind: type[nn.Module]
+) -> None:
     path = write_pretrained(tmp_path)
     torch.manual_seed(0)
-    first = trainee(CLASSIFICATION, path, outputs=3)
+    first = trainee(wanted, path, outputs=3)
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    second, other = trainee(CLASSIFICATION, path, outputs=3), trainee(CLASSIFICATION, path, outputs=3, seed=2)
+    second, other = trainee(wanted, path, outputs=3), trainee(wanted, path, outputs=3, seed=2)
     assert torch.equal(torch.get_rng_state(), state), "the caller's random numbers go on as they were"
-    assert isinstance(first.module, Classifier)
-    assert run(first.module, "audio").shape == (2, 3)
-    assert torch.equal(run(first.module, "audio"), run(second.module, "audio"))
-    assert not torch.equal(run(first.module, "audio"), run(other.module, "audio"))
+    assert isinstance(first.module, kind)
+    assert run(first.module, name).shape == (2, 3)
+    assert torch.equal(run(first.module, name), run(second.module, name))
+    assert not torch.equal(run(first.module, name), run(other.module, name))
     assert not first.model.config.has_projection
+    assert first.model.config.has_final_norm is (kind is Classifier), "the linear one has a norm of its own"
 
 
 @pytest.mark.parametrize(
     ("wanted", "outputs", "names"),
-    [(RETRIEVAL, None, ("image", "text")), (CLASSIFICATION, 3, ("audio",))],
-    ids=["embeddings", "head"],
+    [(RETRIEVAL, None, ("image", "text")), (CLASSIFICATION, 3, ("audio",)), (PICTURES, 3, ("image",))],
+    ids=["embeddings", "head", "linear"],
 )
 def test_what_is_saved_gives_the_same_when_it_is_loaded(
     tmp_path: Path, wanted: SettingProfile, outputs: int | None, names: tuple[str, ...]
@@ -205,14 +235,19 @@ def test_what_is_saved_gives_the_same_when_it_is_loaded(
     assert loaded.info.loaded == len(trained.module.state_dict())
     assert (loaded.info.missing, loaded.info.unexpected, loaded.info.reshaped) == (0, 0, 0)
     assert dict(loaded.inputs) == dict(wanted.inputs)
+    assert type(loaded.module) is type(trained.module)
     assert not loaded.has_published_weights
 
 
-def test_the_resolution_of_the_file_wins(tmp_path: Path) -> None:
-    path = save(trainee(setting(image=image(96), text=TEXT)), tmp_path / "w.safetensors", classes=())
+@pytest.mark.parametrize("whose", ["authors'", "ours"])
+def test_the_resolution_of_the_file_wins(tmp_path: Path, whose: str) -> None:
+    trained = trainee(setting(image=image(96), text=TEXT))
+    perturb(trained.module)
+    is_ours = whose == "ours"
+    path = save(trained, tmp_path / "w.safetensors", classes=()) if is_ours else write_finetuned(tmp_path, trained)
     loaded = load(path, RETRIEVAL, classes=())
     assert loaded.inputs["image"].arguments == {"size_px": 96}
-    assert run(loaded.module, "image", side_px=96).shape == (2, 32)
+    assert torch.equal(run(loaded.module, "image", side_px=96), run(trained.module, "image", side_px=96))
 
 
 def test_low_precision_is_that_of_the_weights(tmp_path: Path) -> None:
@@ -262,18 +297,74 @@ def test_released_weights_are_read_from_names_shapes_and_the_settings_inside(tmp
     assert loaded.has_published_weights
 
 
-def test_a_released_retriever_keeps_its_resolution(tmp_path: Path) -> None:
-    trained = trainee(setting(image=image(96), text=TEXT))
-    perturb(trained.module)
-    loaded = load(write_finetuned(tmp_path, trained), RETRIEVAL, classes=())
-    assert loaded.inputs["image"].arguments == {"size_px": 96}
-    assert torch.equal(run(loaded.module, "image", side_px=96), run(trained.module, "image", side_px=96))
+@pytest.mark.parametrize(("pooling", "size_px"), [("mean", 64), ("cls", 64), ("mean", 384), ("mean", 512)])
+def test_a_released_classifier_of_pictures_loads_by_the_names_of_its_release(
+    tmp_path: Path, pooling: Pooling, size_px: int
+) -> None:
+    path, written = write_vision(tmp_path, pooling=pooling, size_px=size_px)
+    loaded = load(path, PICTURES)
+    assert isinstance(loaded.module, ImageClassifier)
+    assert loaded.module.config == ImageHeadConfig(num_classes=3, pooling=pooling)
+    assert loaded.inputs["image"].arguments == {"size_px": size_px}
+    assert torch.equal(run(loaded.module, "image", side_px=size_px), run(written, "image", side_px=size_px))
+    assert loaded.info.loaded == len(written.state_dict())
+    assert (loaded.info.missing, loaded.info.unexpected, loaded.info.reshaped) == (0, 0, 0)
+    assert loaded.has_published_weights
 
 
-def test_released_weights_of_a_retriever_are_none_for_a_head(tmp_path: Path) -> None:
-    path = write_finetuned(tmp_path, trainee(setting(audio=AUDIO, text=TEXT)))
-    with pytest.raises(ValueError, match="has no classification head; name weights fine-tuned for this task"):
-        load(path, CLASSIFICATION)
+@pytest.mark.parametrize("damage", ["fc_norm.bias", "head.bias", "encoder.layers.2.gamma_1", "more"])
+def test_a_released_classifier_of_pictures_is_loaded_strictly(tmp_path: Path, damage: str) -> None:
+    path, _ = write_vision(tmp_path)
+    state = torch.load(path, weights_only=True)["model"]
+    if damage == "more":
+        state["head.scale"] = torch.zeros(3)
+    else:
+        del state[damage]
+    torch.save({"model": state}, path)
+    with pytest.raises(ValueError, match="the checkpoint does not fit the model") as caught:
+        load(path, PICTURES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("whose", "wanted", "says"),
+    [
+        ("embeddings", CLASSIFICATION, "has no classification head"),
+        ("embeddings", PICTURES, "has no ImageNet classifier"),
+        ("boxes", PICTURES, "has no ImageNet classifier"),
+        ("boxes", GROUNDING, "has a head of 4 outputs, expected 3"),
+        ("pictures", setting(head={"pooled_modality": "image"}, image=image(64)), "has no classification head"),
+    ],
+)
+def test_released_weights_with_another_head_are_refused(
+    tmp_path: Path, whose: str, wanted: SettingProfile, says: str
+) -> None:
+    written = setting(audio=AUDIO, image=image(64), text=TEXT) if whose == "embeddings" else GROUNDING
+    trained = trainee(written, outputs=None if whose == "embeddings" else 4)
+    with pytest.raises(ValueError, match=f"{says}; name weights fine-tuned for this task") as caught:
+        load(write_vision(tmp_path)[0] if whose == "pictures" else write_finetuned(tmp_path, trained), wanted)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_image", [True, False])
+def test_which_tokens_are_pooled_stands_in_a_released_file_of_texts_with_pictures(
+    tmp_path: Path, is_image: bool
+) -> None:
+    told, other = ("image", "text") if is_image else ("text", "image")
+    trained = trainee(setting(head={"pooled_modality": told}, image=image(64), text=TEXT), outputs=4)
+    path = write_finetuned(tmp_path, trained, model={"use_image_features": is_image})
+    right, wrong = (setting(head={"pooled_modality": each}, image=image(64), text=TEXT) for each in (told, other))
+    assert load(path, right, (), num_outputs=4).has_published_weights
+    with pytest.raises(ValueError, match=rf"its {told} tokens pooled.*; set settings.*pooled_modality={told}$"):
+        load(path, wrong, (), num_outputs=4)
+
+
+@pytest.mark.parametrize("is_image", [True, False])
+@pytest.mark.parametrize("inputs", [{"audio": AUDIO}, {"audio": AUDIO, "text": TEXT}], ids=["sounds", "with texts"])
+def test_that_flag_says_nothing_of_sounds(tmp_path: Path, inputs: dict[str, Any], is_image: bool) -> None:
+    wanted = setting(head={"pooled_modality": next(reversed(inputs))}, **inputs)
+    path = write_finetuned(tmp_path, trainee(wanted, outputs=3), model={"use_image_features": is_image})
+    assert load(path, wanted).has_published_weights
 
 
 @pytest.mark.parametrize("damage", ["no config", "no json", "a list", "unknown key"])

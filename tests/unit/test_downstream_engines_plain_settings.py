@@ -99,6 +99,8 @@ def test_a_protocol_that_asks_for_more_than_inputs_say_is_refused(protocol: str)
         ({"data": []}, "data"),
         ({"steps": 0}, "steps"),
         ({"num_validations": 0}, "num_validations"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"ema_decay": 0.0}, "ema_decay"),
         ({"optim": {"lr": 1e-3, "warmup_share": 0.1, "min_lr": 1}}, "min_lr 1.0 is not below lr 0.001"),
         ({"leyer_decay": 0.9}, "unknown key 'leyer_decay'. Did you mean 'layer_decay'?"),
     ],

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from downstream.engines.plain.training_state import STATE_FILE, Progress, TrainingState
+from downstream.engines.plain.training_state import STATE_FILE, Progress, RunningMean, TrainingState
 from models.checkpoint.load import save_state
 from models.world import World
 
@@ -31,10 +31,11 @@ class Net(nn.Module):
         return out
 
 
-def make(*, seed: int = 0, width: int = 4, is_fused: bool = True) -> TrainingState:
+def make(*, seed: int = 0, width: int = 4, is_fused: bool = True, decay: float | None = None) -> TrainingState:
     torch.manual_seed(seed)
     net = Net(width)
-    return TrainingState(net, torch.optim.AdamW(net.parameters(), lr=0.01, fused=is_fused), CPU)
+    mean = None if decay is None else RunningMean(net, decay)
+    return TrainingState(net, torch.optim.AdamW(net.parameters(), lr=0.01, fused=is_fused), CPU, mean)
 
 
 def train(state: TrainingState, first: int, last: int) -> None:
@@ -43,6 +44,8 @@ def train(state: TrainingState, first: int, last: int) -> None:
         state.module(x).square().mean().backward()
         state.optimizer.step()
         state.optimizer.zero_grad()
+        if state.mean is not None:
+            state.mean.update()
 
 
 def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -50,9 +53,9 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
-@pytest.mark.parametrize("is_fused", [True, False])
-def test_a_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, is_fused: bool) -> None:
-    whole, begun, resumed = make(is_fused=is_fused), make(is_fused=is_fused), make(seed=1, is_fused=is_fused)
+@pytest.mark.parametrize(("is_fused", "decay"), [(True, None), (False, None), (True, 0.9)])
+def test_a_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, is_fused: bool, decay: float | None) -> None:
+    whole, begun, resumed = (make(seed=seed, is_fused=is_fused, decay=decay) for seed in (0, 0, 1))
     train(whole, 0, 7)
     train(begun, 0, 4)
     begun.save(tmp_path, Progress(4, 2, 61.5))
@@ -60,6 +63,38 @@ def test_a_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, is_fused:
     train(resumed, 4, 7)
     after = resumed.module.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in whole.module.state_dict().items())
+    if whole.mean is not None and resumed.mean is not None:
+        assert all(torch.equal(value, resumed.mean.values[name]) for name, value in whole.mean.values.items())
+
+
+def test_a_running_mean_is_what_is_computed_by_hand() -> None:
+    net = Net()
+    net.unused.weight.requires_grad_(False)
+    mean, begun = RunningMean(net, 0.75), net.first.weight.detach().clone()
+    for shift in (1.0, -3.0):
+        with torch.no_grad():
+            net.first.weight.copy_(begun + shift)
+        mean.update()
+    torch.testing.assert_close(mean.values["first.weight"], begun + 0.75 * 0.25 * 1.0 + 0.25 * -3.0)
+    torch.testing.assert_close(mean.values["second.weight"], net.second.weight.detach())
+    assert set(mean.values) == set(net.state_dict()) - {"unused.weight"}, "what is trained"
+
+
+def test_a_mean_stands_in_for_the_weights_and_gives_them_back_whatever_happens() -> None:
+    state = make(decay=0.5)
+    train(state, 0, 3)
+    assert state.mean is not None
+    trained = copy.deepcopy(state.module.state_dict())
+
+    def look(mean: RunningMean) -> None:
+        with mean.in_place():
+            assert all(torch.equal(value, mean.values[name]) for name, value in state.module.state_dict().items())
+            assert not torch.equal(state.collect()["first.weight"], trained["first.weight"])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        look(state.mean)
+    assert all(torch.equal(value, trained[name]) for name, value in state.module.state_dict().items())
 
 
 def test_nothing_there_is_the_beginning(tmp_path: Path) -> None:
@@ -92,24 +127,36 @@ def test_what_is_saved_does_not_change_with_the_training(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "damage", ["torn", "no progress", "no json", "unknown progress", "no optimiser", "a moment's shape"]
+    "damage",
+    [
+        "torn",
+        "no progress",
+        "no json",
+        "unknown progress",
+        "no optimiser",
+        "a moment's shape",
+        "no mean",
+        "a mean's shape",
+    ],
 )
 def test_a_damaged_state_is_one_line_that_says_what_to_do(tmp_path: Path, damage: str) -> None:
-    state = make()
+    state = make(decay=0.5)
     train(state, 0, 1)
     state.save(tmp_path, Progress(1))
     path = tmp_path / STATE_FILE
     tensors, told = read(tmp_path)
-    if damage == "no optimiser":
-        tensors = {name: value for name, value in tensors.items() if not name.startswith("optimizer/")}
-    if damage == "a moment's shape":
-        tensors["optimizer/first.weight/exp_avg"] = torch.zeros(3, 4)
+    if damage in (lacking := {"no optimiser": "optimizer/", "no mean": "mean/"}):
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(lacking[damage])}
+    if damage in (
+        wrong := {"a moment's shape": "optimizer/first.weight/exp_avg", "a mean's shape": "mean/first.weight"}
+    ):
+        tensors[wrong[damage]] = torch.zeros(3, 4)
     changed = {"no progress": {}, "no json": {"progress": "{"}, "unknown progress": {"progress": '{"steps": 1}'}}
     save_state(tensors, path, metadata=changed.get(damage, told))
     if damage == "torn":
         path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(ValueError, match="remove it") as caught:
-        make().load(tmp_path)
+        make(decay=0.5).load(tmp_path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Sentences about two pictures: one unit of two passes, the second output is True, pairs are the clusters."""
+"""Sentences about two pictures: one unit of two passes, the first output is True, pairs are the clusters."""
 
 import math
 from pathlib import Path

@@ -1,10 +1,12 @@
 """Zero-shot classification: classes are said, and the nearest sentence wins; by numbers made by hand."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from downstream.engines.plain.units import Unit
@@ -27,7 +29,7 @@ VECTORS = {
 }
 
 
-def outputs(units):
+def outputs(units: Sequence[Unit]) -> Tensor:
     sources = [unit.passes[0][0][1] for unit in units]
     rows = [VECTORS[source if isinstance(source, str) else source.name] for source in sources]
     return functional.normalize(torch.tensor(rows), dim=1)
@@ -43,6 +45,14 @@ def test_units_are_all_sounds_and_then_every_class_once() -> None:
 def test_without_a_prompt_the_label_is_said_alone() -> None:
     units = KIND.list_units([], replace(FACTS, prompt=None))
     assert [unit.passes[0][0][1] for unit in units] == ["sea waves", "dog", "clock tick tock"]
+
+
+def test_of_several_names_the_first_is_said() -> None:
+    names = ("tench, Tinca tinca", "great_white shark, white shark, man-eater", "crane", "crane")
+    units = KIND.list_units([], Facts("image", names, prompt="a photo of a {label}"))
+    assert [unit.passes[0][0] for unit in units] == [
+        ("text", f"a photo of a {label}") for label in ("tench", "great white shark", "crane", "crane")
+    ]
 
 
 def test_the_nearest_sentence_names_the_class() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from downstream.config import TaskConfig, load_task_config
+from downstream.config import load_task_config
 from downstream.formats.base import Labelled, Listing
 from downstream.tasks import load_task
 from downstream.tasks.base import Part, Plan, RunOptions
@@ -21,13 +21,11 @@ from downstream.tasks.plain import (
     has_training_set,
     is_miniworld,
     is_small,
-    list_recipe,
-    resolve_profile,
 )
 from miniworld.benchmarks import WRITERS
 
 SCALE = 0.05
-NAMES = ("esc50", "fsd50k", "audiocaps", "clotho", "avqa", "coco")
+NAMES = ("esc50", "fsd50k", "audiocaps", "clotho", "avqa", "coco", "refcoco", "refcocog", "imagenet")
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +147,12 @@ def test_data_that_cannot_be_read_is_no_whole_split_and_is_an_error_of_the_plan(
         ("coco", {"data_root": "world"}, ["zero-shot", "fine-tuned"]),
         ("coco", {"data_root": "a table"}, ["zero-shot"]),
         ("fsd50k", {"data_root": "world", "pretrained": "small"}, ["fine-tuned"]),
+        ("imagenet", {}, ["zero-shot", "fine-tuned"]),
+        ("imagenet", {"checkpoint": "small"}, ["fine-tuned"]),
+        ("imagenet", {"pretrained": "small"}, ["zero-shot"]),
+        ("imagenet", {"data_root": "world"}, ["zero-shot", "fine-tuned"]),
+        ("imagenet", {"data_root": "judged pictures"}, ["zero-shot"]),
+        ("refcoco", {"pretrained": "small"}, ["fine-tuned"] * 3),
     ],
 )
 def test_the_settings_are_all_that_what_is_named_allows(
@@ -159,7 +163,11 @@ def test_the_settings_are_all_that_what_is_named_allows(
         "world": world,
         "without clotho": world / "audiocaps",
         "a table": world / "mscoco" / "test_new.tsv",
+        "judged pictures": tmp_path / "imagenet",
     }
+    (tmp_path / "imagenet").mkdir()
+    for name in ("val", "LOC_synset_mapping.txt"):
+        (tmp_path / "imagenet" / name).symlink_to(world / "imagenet" / name)
     assert settings_of(plan(task, **{key: places.get(value, value) for key, value in options.items()})) == settings
 
 
@@ -171,18 +179,38 @@ def test_a_setting_that_a_task_does_not_have_is_refused() -> None:
 def test_the_split_is_the_published_one_or_the_one_asked_for() -> None:
     assert plan("esc50").parts == (Part("zero-shot", "all", folder="zero-shot"),)
     assert {part.split for part in plan("coco", split="val").parts} == {"val"}
-    with pytest.raises(ValueError, match=r"unknown split of coco 'vall'\. Did you mean 'val'\?"):
-        plan("coco", split="vall")
+    for task, wrong, right in (("coco", "vall", "val"), ("refcoco", "testa", "testA"), ("refcocog", "testA", "test")):
+        with pytest.raises(ValueError, match=rf"unknown split of {task} '{wrong}'\. Did you mean '{right}'\?"):
+            plan(task, split=wrong)
 
 
-def test_several_splits_have_a_folder_each() -> None:
-    task, config = find_task("clotho")
-    dataset = config.dataset.model_copy(update={"other_splits": ("validation",)})
-    found = task.plan(config.model_copy(update={"dataset": dataset}), RunOptions(setting="zero-shot"))
-    assert [(part.split, part.folder) for part in found.parts] == [
-        ("evaluation", "zero-shot-evaluation"),
-        ("validation", "zero-shot-validation"),
+@pytest.mark.parametrize(
+    ("task", "options", "splits"),
+    [
+        ("refcoco", {}, ["val", "testA", "testB"]),
+        ("refcoco", {"split": "testB"}, ["testB"]),
+        ("refcoco", {"data_root": "refcoco/refcoco_val.tsv"}, ["val"]),  # a table is one split
+        ("refcoco", {"data_root": "refcoco/refcoco_testA.tsv", "split": "testA"}, ["testA"]),
+        ("refcoco_plus", {}, ["val", "testA", "testB"]),
+        ("refcocog", {}, ["val", "test"]),
+        ("nlvr2", {}, ["dev", "test1"]),
+    ],
+)
+def test_several_splits_have_a_folder_each(task: str, options: dict[str, str], splits: list[str], world: Path) -> None:
+    root = {"data_root": world / options["data_root"]} if "data_root" in options else {}
+    found = plan(task, **{**options, **root})
+    assert found.missing == ()
+    assert found.parts == tuple(Part("fine-tuned", split, folder=f"fine-tuned-{split}") for split in splits)
+
+
+@pytest.mark.parametrize("profile", ["mini", "paper"])
+def test_pictures_of_a_class_are_said_or_learned(profile: str) -> None:
+    settings = plan("imagenet", profile=profile).settings["settings"]
+    assert [(name, each["kind"], each["head"] is None) for name, each in settings.items()] == [
+        ("zero-shot", "prompted", True),
+        ("fine-tuned", None, False),
     ]
+    assert "{label}" in settings["zero-shot"]["prompt"]
 
 
 def test_views_are_nothing_that_these_tasks_know() -> None:
@@ -237,6 +265,16 @@ def test_a_data_set_below_the_root_is_found_by_the_tasks_name(world: Path) -> No
     assert task.find_root("esc50", RunOptions()) is None
 
 
+@pytest.mark.parametrize("task", ["refcoco", "refcocog"])
+@pytest.mark.parametrize("where", [".", "own"])
+def test_a_part_of_a_data_set_that_is_called_like_it_is_not_taken_for_it(task: str, where: str, world: Path) -> None:
+    root = world / task if where == "own" else world
+    assert (world / task / task).is_dir()
+    found, _ = find_task(task)
+    assert found.find_root(task, RunOptions(data_root=root)) == world / task
+    assert plan(task, data_root=root).missing == ()
+
+
 @pytest.mark.parametrize("where", [".", "ESC-50-master", "ESC-50-master/esc50.tsv"])
 def test_drawn_data_is_told_from_genuine_data_however_it_is_named(where: str, world: Path, tmp_path: Path) -> None:
     task, _ = find_task("esc50")
@@ -265,6 +303,10 @@ def test_data_that_is_not_there_is_missing_and_says_where(tmp_path: Path) -> Non
         ("audiocaps", ["data", "weights", "vocabulary"]),
         ("avqa", ["data", "weights", "vocabulary"]),
         ("fsd50k", ["data", "weights"]),  # reads no text
+        ("refcoco", ["data", "weights", "vocabulary"]),
+        ("vqav2", ["data", "weights", "vocabulary"]),
+        ("nlvr2", ["data", "weights", "vocabulary"]),
+        ("imagenet", ["data", "weights", "vocabulary"]),  # to name its classes
     ],
 )
 def test_the_paper_profile_names_all_that_is_missing(
@@ -297,57 +339,7 @@ def test_weights_that_are_not_there_are_missing(tmp_path: Path) -> None:
     assert found.missing == tuple(f"weights: {tmp_path / name} does not exist" for name in ("a.pt", "b.pt"))
 
 
-# The profile
-
-
-def config_of(**profile: Any) -> TaskConfig:
-    config = load_task_config("coco")
-    return config.model_copy(update={"profiles": {"mini": {**config.profiles["mini"], **profile}}})
-
-
-def test_options_change_every_setting_and_assignments_one() -> None:
-    options = RunOptions(
-        dtype="bfloat16", batch_size=3, assignments=("settings.zero-shot.inputs.image.arguments.size_px=96",)
-    )
-    profile, _ = resolve_profile(config_of(), "mini", options)
-    assert {setting.precision for setting in profile.settings.values()} == {"bfloat16"}
-    assert {setting.batch_size for setting in profile.settings.values()} == {3}
-    assert profile.settings["zero-shot"].protocol_id == "image-square-96-text/zero-shot"
-    assert profile.settings["fine-tuned"].protocol_id == "image-square-64-text/fine-tuned"
-
-
-def test_what_sources_dispute_is_shown_and_can_be_chosen_otherwise() -> None:
-    config = load_task_config("coco")
-    profile, told = resolve_profile(config, "paper", RunOptions())
-    assert profile.settings["fine-tuned"].inputs["image"].arguments == {"size_px": 432}
-    assert any("the paper says 432, the release 256; paper used" in line for line in told)
-    facts = plan("coco", profile="paper").facts
-    assert told[0] in facts.values()
-
-
-@pytest.mark.parametrize(
-    ("assignment", "message"),
-    [
-        ("sise=tiny", "unknown key 'sise'. Did you mean 'size'?"),
-        ("size=tini", "unknown size 'tini'. Did you mean 'tiny'?"),
-        ("settings.zero-shot.batch_size=0", "batch_size"),
-        ("settings.fine-tuned.training.micro_batch_size=7", "is no multiple of micro_batch_size 7"),
-        ("settings.zero-shot.protocol=x{text.size_px}", "asks for what the inputs do not say"),
-    ],
-)
-def test_a_profile_that_cannot_be_is_one_line(assignment: str, message: str) -> None:
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
-        resolve_profile(config_of(), "mini", RunOptions(assignments=(assignment,)))
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_recipe_is_all_but_how_it_is_cut_into_memory() -> None:
-    training = load_task_config("coco").profiles["mini"]["settings"]["fine-tuned"]["training"]
-    recipe = list_recipe({**training, "has_checkpointing": True})
-    assert set(training) - set(recipe) == {"state_interval"}
-    assert "has_checkpointing" not in recipe
-    assert recipe["micro_batch_size"] == training["micro_batch_size"], "it decides what is computed at once"
+# What is told
 
 
 def test_a_task_of_another_engine_is_none_to_train_on() -> None:
@@ -368,7 +360,9 @@ def test_a_plan_imports_no_torch(root: Path, world: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from downstream.tasks import load_task\n"
         "from downstream.config import load_task_config; from downstream.tasks.base import RunOptions\n"
-        f"load_task('coco').plan(load_task_config('coco'), RunOptions(data_root=Path({str(world)!r})))\n"
+        f"options = RunOptions(data_root=Path({str(world)!r}))\n"
+        "for task in ('coco', 'refcoco', 'imagenet'):\n"
+        "    load_task(task).plan(load_task_config(task), options)\n"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ FOLDERS = {
     "avqa": "AVQA",
     "coco": "mscoco",
     "flickr30k": "flickr30k",
+    "refcoco": "refcoco",
+    "imagenet": "imagenet",
+    "vqav2": "vqav2",
+    "nlvr2": "nlvr2",
 }
 
 
@@ -97,6 +102,45 @@ def gone(task: str, pattern: str, *says: str, number: int | None = None) -> Faul
     return Fault(task, apply, says, code=4)
 
 
+def ref(number: int, *, says: str, **changes: Any) -> Fault:
+    """Change an object of RefCOCO's list, counted from 1."""
+
+    def change(folder: Path) -> None:
+        refs = pickle.loads((folder / REFS).read_bytes())
+        refs[number - 1].update(changes)
+        put(folder / REFS, pickle.dumps(refs, protocol=2))
+
+    return Fault("refcoco", change, (f"{REFS}, ref {number}", says))
+
+
+def box(*sides: float, says: str) -> Fault:
+    """Change left, top, width and height of what the third ref means, the first of its split."""
+
+    def change(folder: Path) -> None:
+        meant = pickle.loads((folder / REFS).read_bytes())[2]["ann_id"]
+        known = json.loads((folder / INSTANCES).read_bytes())
+        next(each for each in known["annotations"] if each["id"] == meant)["bbox"] = list(sides)
+        put(folder / INSTANCES, json.dumps(known).encode())
+
+    return Fault("refcoco", change, (f"{REFS}, ref 3", says))
+
+
+def corners(sides: str, *, says: str) -> Fault:
+    """Change the box of a row of an authors' table."""
+    name = "refcoco_val.tsv"
+    return line("refcoco", name, 2, "2.0,13.0,27.0,51.0", sides, says=says, root=name)
+
+
+def call(folder: Path) -> None:
+    """Put a pickle that calls a function in the place of RefCOCO's list."""
+    put(folder / REFS, f"cos\nsystem\n(S'touch {folder / EXECUTED}'\ntR.".encode())
+
+
+def without_last_answers(content: bytes) -> bytes:
+    known = json.loads(content)
+    return json.dumps({**known, "annotations": known["annotations"][:-1]}).encode()
+
+
 def as_mp3(folder: Path) -> None:
     path = sorted(folder.glob("audio/*"))[0]
     path.rename(path.with_suffix(".mp3"))
@@ -105,6 +149,8 @@ def as_mp3(folder: Path) -> None:
 ESC, FSD = "meta/esc50.csv", "FSD50K.ground_truth"
 CAPS, CLOTHO, QA = "dataset/test.csv", "clotho_captions_evaluation.csv", "data/annotation/val_qa.json"
 COCO, FLICKR, TOKENS = "dataset_coco.json", "dataset_flickr30k.json", "results_20130124.token"
+REFS, INSTANCES, EXECUTED = "refcoco/refs(unc).p", "refcoco/instances.json", "executed"
+VQA = "v2_mscoco_val2014_annotations.json"
 FAULTS = {
     "a column renamed": line("esc50", ESC, 1, "target", "class", says="no column 'target'"),
     "a class out of range": line("esc50", ESC, 3, ",1,boat", ",50,boat", says="'50'"),
@@ -160,6 +206,53 @@ FAULTS = {
         "flickr30k", lambda _: None, ("val_new.tsv", "expected that of split test"), root="val_new.tsv"
     ),
     "no folder": Fault("coco", shutil.rmtree, ("no data at", "--data-root"), code=4),
+    "a box from right to left": box(30, 2, -10, 4, says="the box 30, 2, 20, 6 has no area"),
+    "a box without an end": box(30, 2, float("nan"), 4, says="has no area"),
+    "a box outside its picture": box(60, 2, 20, 4, says="is 8 pixels outside its picture"),
+    "a row whose box is crossed": corners("27,13,2,51", says="the box 27, 13, 2, 51 has no area"),
+    "a row whose box is no number": corners("nan,13,27,51", says="has no area"),
+    "a row whose box is outside": corners(
+        "2,13,90,51", says="18 pixels outside its picture, expected one inside its 72"
+    ),
+    "a ref without its box": ref(3, ann_id=7, says="ann_id is 7, which is not in"),
+    "a ref of no split": ref(1, split="tset", says="split is 'tset', expected one of train, val, testA, testB"),
+    "a ref without sentences": ref(4, sentences=[], says="sentences is empty"),
+    "refs that call a function": Fault("refcoco", call, (REFS, "it asks to call", "which is not data")),
+    "no boxes": gone("refcoco", INSTANCES, f"{INSTANCES} is missing"),
+    "a picture of a later split cut short": media(
+        "refcoco", "images/**/*0223.jpg", lambda x: x[:300], "0223.jpg", f"listed in {REFS}, ref 5"
+    ),
+    "a picture of a ref that is gone": gone("refcoco", "images/**/*0140.jpg", "0140.jpg is missing", f"{REFS}, ref 3"),
+    "a folder of no class": Fault(
+        "imagenet", lambda folder: (folder / "val/n00000001").mkdir(), ("val/n00000001 is no class of LOC_synset",)
+    ),
+    "a class of a picture less": gone("imagenet", "val/n01675700/*", "val/n01675700 is empty"),
+    "text for a picture": media("imagenet", "val/*/*", lambda _: b"a dog\n" * 99, "in val/n01675700", number=1),
+    "classes in another order": line(
+        "imagenet", "LOC_synset_mapping.txt", 2, "n01675700", "n01000000", says="expected ascending wnids"
+    ),
+    "a question that nobody answered": whole(
+        "vqav2", VQA, without_last_answers, "v2_OpenEnded_mscoco_val2014_questions.json, question 12", "no annotation"
+    ),
+    "no answers at all": gone("vqav2", VQA, f"{VQA} is missing"),
+    "no list of answers": gone("vqav2", "trainval_label2ans.json", "trainval_label2ans.json is missing"),
+    "answers numbered otherwise": whole(
+        "vqav2", "trainval_ans2label.json", lambda x: x.replace(b'"red": 8', b'"red": 9'), "'red' the number 9"
+    ),
+    "a row with another number": line(
+        "vqav2", "vqa_val.tsv", 2, "|!+9|", "|!+10|", says="answer 10 is 'orange', elsewhere", root="vqa_val.tsv"
+    ),
+    "a picture that is asked about cut short": media("vqav2", "val2014/*", lambda x: x[:300], ".json, question 1"),
+    "a label that is no truth": line(
+        "nlvr2", "data/dev.json", 2, '"label": "True"', '"label": "yes"', says="label is 'yes', expected True or False"
+    ),
+    "a row with a label that is none": line(
+        "nlvr2", "nlvr2_dev.tsv", 3, "\tTrue", "\t1", says="label is '1'", root="nlvr2_dev.tsv"
+    ),
+    "one of two pictures gone": gone("nlvr2", "images/dev/dev-0-1-img1.png", "img1.png is missing", "dev.json, line 2"),
+    "one of two pictures cut short": media(
+        "nlvr2", "images/test1/*img1.png", lambda x: x[:200], "listed in data/test1.json, line 2", number=1
+    ),
 }
 
 
@@ -197,6 +290,7 @@ def test_faulty_data_is_one_line_with_file_and_row_before_anything_is_computed(
         assert word in errors[0]
     assert "Traceback" not in stderr
     assert computing == []
+    assert not (folder / EXECUTED).exists()
     assert not list((tmp_path / "runs").glob("*")), "no folder is left behind"
     assert not (tmp_path / "mlflow.db").exists()
 

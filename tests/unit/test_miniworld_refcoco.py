@@ -93,6 +93,16 @@ def test_every_sentence_means_its_thing_and_no_other(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_thing_stands_alone_in_pictures_to_learn_from_only(layout: str) -> None:
+    counts = {
+        split: {len(draw_referred_picture(0, layout, split=split, index=index).scene.things) for index in range(25)}
+        for split in LAYOUTS[layout].splits
+    }
+    assert counts.pop("train") == {1, 2, 3}
+    assert set(map(frozenset, counts.values())) == {frozenset({2, 3})}, "elsewhere there is something to tell apart"
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_boxes_are_those_of_the_pixels(layout: str) -> None:
     for index in range(5):
         scene = draw_referred_picture(0, layout, split="val", index=index).scene

@@ -118,13 +118,16 @@ def test_what_is_not_json_is_refused() -> None:
         (_share(138), 50 / 170),
         (_share(1836, 2000), 0.025),
         (_share(138, value=81.0), 0.05),  # hits of something else than the value
-        (_share(138, unit="x"), 0.05),
+        (_share(138, unit="points"), 0.05),
+        (MetricValue(name="loss", value=0.653, unit="nats", n=50_000), 0.000653),  # points say nothing of nats
         (_share(138).model_copy(update={"hits": None}), 0.05),
         (MetricValue(name="map", value=69.7, n=10231), 0.05),
         (MetricValue(name="empty", value=0.0, n=0, hits=0), 0.05),
     ],
 )
-def test_a_share_may_move_by_half_a_sample_and_others_by_0_05(metric: MetricValue, tolerance: float) -> None:
+def test_a_share_may_move_by_half_a_sample_and_another_number_by_what_its_unit_allows(
+    metric: MetricValue, tolerance: float
+) -> None:
     assert default_tolerance(metric) == pytest.approx(tolerance)
 
 

@@ -101,6 +101,17 @@ def test_a_regression_is_named_everywhere_with_its_numbers() -> None:
     assert f"- **regression**: esc50 all map: {said}" in report.to_markdown()
 
 
+def test_a_number_that_is_no_per_cent_is_told_in_its_own_unit() -> None:
+    report = check_accepted([_perturbed(LOSS, +0.06), _record("fsd50k")], ACCEPTED)
+    said = "0.06 nats worse than accepted, beyond the tolerance of 0.0005 nats"
+    assert f"regression: esc50 all loss: {said}" in report.to_text()
+    failure = ET.fromstring(to_junit(report)).find(".//failure")
+    assert failure is not None
+    assert failure.text == "ours 0.56, accepted 0.5, tolerance 0.0005 nats"
+    row = next(line.split() for line in report.to_text().splitlines() if "loss" in line)
+    assert row == ["esc50", "all", "loss", "0.56", "0.5", "+0.06", "0.0005", "mini", "regression"]
+
+
 def test_a_regression_outweighs_what_could_not_be_compared() -> None:
     report = check_accepted([_perturbed(MAP, -1), _record("fsd50k", data=FEWER)], ACCEPTED)
     assert (report.code, _junit_counts(report)) == (1, (6, 1, 3))

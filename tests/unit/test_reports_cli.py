@@ -113,10 +113,24 @@ def test_targets_are_listed_and_validated(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "ade20k.yaml").write_text(TARGETS, encoding="utf-8")
     assert main(["targets", "--configs", str(tmp_path)]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert listed[2].split()[:5] == ["V7", "ade20k", "val", "miou", "62.0"]
+    assert listed[3].split()[:5] == ["V7", "ade20k", "val", "miou", "62.0"]
+    assert listed[4] == "[1] P-T3"
     assert max(map(len, listed)) <= 120
     assert main(["targets", "--validate", "--configs", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "1 targets, each with its protocol and source\n"
+    assert "1 targets, each with its protocol and source" in capsys.readouterr().out.splitlines()
+
+
+def test_the_projects_own_targets_are_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["targets", "--validate"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:5]] == ["vision", "audio", "vl", "ablations", "model size"]
+    assert lines[-2] == "nothing here measures those of audio_extractor.yaml, early_runs.yaml, examples.yaml, k400.yaml"
+    assert main(["targets", "--notes"]) == 0
+    notes = capsys.readouterr().out
+    assert "where sources disagree\n" in notes
+    assert "where accounts of the paper disagree with it\n" in notes
+    assert main(["targets"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 160  # sources stand below, unbroken
 
 
 def test_every_bad_config_is_named_and_none_at_all_exits_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

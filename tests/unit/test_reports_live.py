@@ -1,5 +1,6 @@
 """A live run: what is logged arrives, whatever happens to the store, and no step waits for it."""
 
+import json
 import math
 import shutil
 import threading
@@ -12,6 +13,7 @@ import pytest
 
 from reports.live import LiveRun, find_run_id, resend
 from reports.log_file import LOG_FILE, encode_row
+from reports.run_layout import LONG_FILE
 from reports.store import StoreError, open_client
 from reports.training_run import LAST_STEP_TAG, LIVE_FILE, read_identity
 
@@ -119,6 +121,15 @@ def test_everything_that_is_logged_arrives_with_its_time(uri: str, folder: Path)
     assert live.news() == [f"MLflow: run {run_id} in {uri}"]
 
 
+def test_a_long_param_stands_whole_in_an_artifact(uri: str, folder: Path, tmp_path: Path) -> None:
+    live = _start(folder, uri)
+    assert live.finish()
+    run_id = find_run_id(folder)
+    assert _run(uri, run_id).data.params["a b"] == "x" * 6000
+    path = open_client(uri).download_artifacts(run_id, LONG_FILE, str(tmp_path))
+    assert json.loads(Path(path).read_text(encoding="utf-8")) == {"a b": "x" * 7000}
+
+
 def test_values_arrive_while_the_training_goes_on(uri: str, folder: Path) -> None:
     live = _start(folder, uri)
     live.settle()
@@ -142,7 +153,7 @@ def test_nan_is_a_value_and_infinity_a_tag(uri: str, folder: Path) -> None:
 
 def test_files_are_kept_and_missing_ones_are_told(uri: str, folder: Path) -> None:
     (folder / "config.yaml").write_text("a: 1\n")
-    live = _start(folder, uri)
+    live = _start(folder, uri, params={"lr": 1e-3})
     assert live.finish(artifacts=[folder / "config.yaml", folder / "none.txt"])
     assert [file.path for file in open_client(uri).list_artifacts(find_run_id(folder))] == ["config.yaml"]
     assert any(line.endswith("none.txt to keep") for line in live.news())
@@ -195,7 +206,7 @@ def test_a_dead_store_costs_one_line_and_no_error(folder: Path, monkeypatch: pyt
     assert not live.finish()
     first, last = live.news()
     assert "could not write to https://host: https://host/api is down" in first
-    assert "3 steps did not reach https://host; reports.live.resend sends" in last
+    assert "3 steps did not reach https://host; `python reports/run.py sync` sends" in last
     assert "secret" not in (folder / LIVE_FILE).read_text()
     assert (find_run_id(folder), read_identity(folder).status) == (None, "FINISHED")
 

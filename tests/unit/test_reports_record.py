@@ -132,3 +132,18 @@ def test_data_is_complete_only_when_the_count_is_the_expected_one(
 @pytest.mark.parametrize(("protocol", "variant"), [("slide-896-512/ss", "ss"), ("whole", ""), ("a/b/c", "c")])
 def test_the_variant_is_the_last_part_of_the_protocol(protocol: str, variant: str) -> None:
     assert _record(protocol=protocol).variant == variant
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (
+            "run.py --tracking-uri https://me:se@cret@host:5000/x -o a@b",
+            "run.py --tracking-uri https://host:5000/x -o a@b",
+        ),
+        ("run.py --tracking-uri sqlite:///a@b.db", "run.py --tracking-uri sqlite:///a@b.db"),
+    ],
+)
+def test_a_command_keeps_no_password(command: str, kept: str) -> None:
+    assert _record(command=command).command == kept
+    assert Record.from_json(_record(command=command).to_json()).command == kept

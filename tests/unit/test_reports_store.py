@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 
 from reports.cli import main
 from reports.record import CheckpointInfo, Comparison, DataInfo, MetricValue, Record, Verdict, write_record
-from reports.store import (
-    StoreError,
-    load_records,
-    log_records,
-    metric_key,
-    record_metrics,
-    record_tags,
-    run_name,
-    shown_uri,
-)
+from reports.run_layout import metric_key, record_metrics, record_tags, run_name
+from reports.sender import log_records
+from reports.store import StoreError, load_records, shown_uri
 from reports.table import STYLES, render_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +59,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from reports.record import read_record
-from reports.store import log_records
+from reports.sender import log_records
 path = Path(sys.argv[1])
 record = read_record(path)
 folders = {record.run_id: path.parent}
@@ -146,7 +139,8 @@ def test_a_command_is_a_parent_run_with_one_nested_run_a_record(uri: str, tmp_pa
     dataset = nested.inputs.dataset_inputs[0].dataset
     assert (dataset.name, dataset.digest) == ("ADE20K-val", "d" * 36)
     artifacts = [file.path for file in _client(uri).list_artifacts(nested.info.run_id)]
-    assert artifacts == ["config.yaml", "predictions.jsonl", "record.json"]
+    assert artifacts == ["config.yaml", "environment.json", "out", "record.json"]
+    assert [file.path for file in _client(uri).list_artifacts(nested.info.run_id, "out")] == ["out/predictions.jsonl"]
 
 
 def test_only_a_comparable_run_has_a_distance_from_the_paper(uri: str) -> None:
@@ -178,12 +172,6 @@ def test_a_large_record_comes_back_whole(uri: str) -> None:
     record = _record(checkpoint=checkpoint, command="x" * 20_000)
     log_records([record], tracking_uri=uri, command=record.command)
     assert load_records(uri) == (record,)
-
-
-def test_a_record_logged_twice_is_read_once(uri: str) -> None:
-    for _ in range(2):
-        log_records([_record()], tracking_uri=uri, command=COMMAND)
-    assert load_records(uri) == (_record(),)
 
 
 @pytest.mark.parametrize(

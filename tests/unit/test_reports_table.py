@@ -132,3 +132,11 @@ def test_no_record_makes_a_table_of_its_header() -> None:
 def test_an_unknown_style_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown style 'html'"):
         render_table([], style="html")  # type: ignore[arg-type]
+
+
+def test_a_number_that_is_no_per_cent_keeps_the_digits_that_tell_it_from_the_papers() -> None:
+    loss = MetricValue(name="loss", value=0.65347, unit="nats", ci_low=0.6412, ci_high=0.6655, direction="lower")
+    beside = _comparison(0.00047, metric="loss", published=0.653, printed="0.653")
+    row = render_table([_record(metrics=(loss,), comparisons=(beside,))]).splitlines()[2].split()
+    assert row[2:9] == ["loss", "ss", "0.6535", "[0.6412,", "0.6655]", "—", "0.653"]
+    assert row[9] == "+0.00047"

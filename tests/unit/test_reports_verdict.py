@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 import pytest
+from scipy import stats
 
 from reports.acceptance import make_accepted
 from reports.accepted import Accepted
 from reports.record import CheckpointInfo, Comparison, DataInfo, MetricValue, Record, Verdict
-from reports.target import Target
-from reports.verdict import Measured, compare, compare_record, compare_with_accepted, exit_code, worst
+from reports.target import Target, read_targets
+from reports.target_files import CONFIGS
+from reports.verdict import Measured, compare, compare_record, compare_with_accepted, exit_code, measured_of, worst
 
 MATCH, WITHIN, OFF, NOT = Verdict.MATCH, Verdict.WITHIN_SAMPLING_ERROR, Verdict.OFF, Verdict.NOT_COMPARABLE
 
@@ -69,6 +71,10 @@ def _record(**changes: Any) -> Record:
         (61.4, 62.0, "62", OFF, "tolerance of 0.5"),
         (89.65, 89.558, "89.6", MATCH, "better"),
         (59.6, 68.2, "68.2", OFF, "8.6 points worse"),
+        (97.5, 97.6, "97.6", MATCH, "0.1 points worse"),  # one hit of 1000
+        (97.4, 97.6, "97.6", OFF, "0.2 points worse"),  # two
+        (100 * 498 / 975, 51.0, "51.0", MATCH, "0.0769 points better"),  # 497 and 498 of 975 are nearest
+        (100 * 496 / 975, 51.0, "51.0", OFF, "0.128 points worse"),
         (0.0, 62.0, "62.0", OFF, "62 points worse"),
         (100.0, 100.0, "100.0", MATCH, "equal"),
         (math.nan, 62.0, "62.0", OFF, "ours is nan"),
@@ -110,6 +116,60 @@ def test_weights_trained_again_are_judged_by_their_interval_on_one_side(
     assert result.verdict is verdict
     assert said in result.reason
     assert (result.gap is None) == (verdict is NOT or math.isnan(ours))
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict", "said"),
+    [
+        (0.653, MATCH, "equal to the published number"),
+        (0.6534, MATCH, "0.0004 nats worse than published, within the tolerance of 0.0005 nats"),
+        (0.6526, MATCH, "0.0004 nats better than published, within the tolerance of 0.0005 nats"),
+        (0.6536, OFF, "0.0006 nats worse than published, beyond the tolerance of 0.0005 nats"),
+        (0.70, OFF, "0.047 nats worse"),  # within 0.1, which is of per cent alone
+        (0.60, OFF, "0.053 nats better"),
+        (math.nan, OFF, "ours is nan"),
+    ],
+)
+def test_a_number_that_is_no_per_cent_must_have_the_printed_digits(ours: float, verdict: Verdict, said: str) -> None:
+    target = _target(metric="loss", unit="nats", value=0.653, printed="0.653", direction="lower")
+    measured = _measured(ours, metric={"name": "loss", "unit": "nats", "direction": "lower"})
+    result = compare(measured, target, same_weights=True, full_data=True)
+    assert result.verdict is verdict
+    assert said in result.reason
+
+
+@pytest.mark.parametrize(
+    ("by_seed", "verdict", "said"),
+    [
+        ((61.8, 62.1, 61.9), WITHIN, "mean of 3 seeds 0.0667 points worse than published"),
+        ((60.9, 61.0, 61.1), OFF, "its one-sided 95 % bound 61.17 does not reach the published 62.0"),
+        ((62.9, 63.0, 63.1), WITHIN, "mean of 3 seeds 1 points better"),  # better is never off
+        ((61.0, 61.8), WITHIN, "mean of 2 seeds 0.6 points worse"),  # two seeds tell little
+        ((61.0, 61.02), OFF, "does not reach"),
+        ((61.9, math.nan), OFF, "ours is nan"),
+    ],
+)
+def test_several_trainings_are_judged_by_their_mean_on_one_side(
+    by_seed: tuple[float, ...], verdict: Verdict, said: str
+) -> None:
+    mean = sum(by_seed) / len(by_seed)
+    result = compare(_measured(mean), _target(), same_weights=False, full_data=True, by_seed=by_seed)
+    assert result.verdict is verdict
+    assert said in result.reason
+    lower = _target(direction="lower", value=-62.0, printed="-62.0")
+    mirrored = _measured(-mean, metric={"direction": "lower"})
+    turned = compare(mirrored, lower, same_weights=False, full_data=True, by_seed=[-value for value in by_seed])
+    assert turned.verdict is verdict
+
+
+def test_the_test_over_seeds_is_students() -> None:
+    by_seed = (61.2, 61.9, 61.5, 61.4)
+    worse = stats.ttest_1samp(by_seed, 62.0, alternative="less")
+    edge = sum(by_seed) / 4 + stats.t.ppf(0.95, 3) * stats.sem(by_seed)
+    assert worse.pvalue < 0.05
+    for value, verdict in ((edge - 1e-6, WITHIN), (edge + 1e-6, OFF), (62.0, OFF)):
+        target = _target(value=value, printed=f"{value:.4f}")
+        assert compare(_measured(), target, same_weights=False, full_data=True, by_seed=by_seed).verdict is verdict
 
 
 @pytest.mark.parametrize(
@@ -187,6 +247,28 @@ def test_a_number_published_twice_is_compared_twice_and_an_unpublished_one_not_a
     record = compare_record(record, (_target(), _target(id="L4", source="I-59")), same_weights=True)
     assert [(c.metric, c.target_id) for c in record.comparisons] == [("miou", "V7"), ("miou", "L4")]
     assert compare_record(record, (_target(task="other"),), same_weights=True).comparisons == ()
+
+
+def test_the_two_numbers_of_refcoco_plus_and_the_one_of_sound_alone_are_found_among_the_projects_own() -> None:
+    grounding = read_targets(CONFIGS / "refcoco_plus.yaml")
+    found = _like(grounding[0], 100 * 9546 / 10758)
+    pairs = {c.target_id: c.verdict for c in compare_record(found, grounding, same_weights=True).comparisons}
+    assert pairs == {"L2-val": MATCH, "L4": MATCH}
+    sounds = {target.id: target for target in read_targets(CONFIGS / "vggsound.yaml")}
+    alone = compare_record(_like(sounds["A7"], 59.6), sounds.values(), same_weights=True)
+    assert [(c.target_id, c.verdict) for c in alone.comparisons] == [("A7", MATCH)]
+    beside = compare(measured_of(alone, alone.metrics[0]), sounds["A8"], same_weights=True, full_data=True)
+    assert (beside.verdict, beside.gap) == (NOT, None)
+
+
+def _like(target: Target, value: float) -> Record:
+    """Make a whole record of just what a target is of."""
+    data = _record().data.model_copy(
+        update={"version": target.dataset_version, "n": target.num_samples, "n_expected": target.num_samples}
+    )
+    names = ("task", "dataset", "split", "setting", "protocol")
+    metric = _metric(value, name=target.metric, n=target.num_samples)
+    return _record(**{name: getattr(target, name) for name in names}, data=data, metrics=(metric,))
 
 
 def test_missing_samples_are_read_off_the_record() -> None:

@@ -1,6 +1,5 @@
 """Runs units through a model, each once, however many processes share the work and however often it is interrupted."""
 
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
+from downstream.engines.plain.ahead import prepare_ahead
 from downstream.engines.plain.cache import VectorCache
 from downstream.engines.plain.inputs import Pass, Preparer
 from downstream.engines.plain.units import Unit, unit_key
@@ -17,7 +16,6 @@ from models.batch import move
 from models.world import World
 
 WRITE_INTERVAL_S = 1.0  # a kill loses what came since
-WORKERS_BESIDE_GPU = 8
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,6 @@ class Timing:
     model_s: float
     waiting_s: float
     """For batches to be read and prepared."""
-
-
-def count_workers(wanted: int | None, world: World) -> int:
-    """Choose how many processes load data: on a CPU they would take the cores from the model."""
-    if wanted is not None:
-        return wanted
-    return 0 if world.device.type == "cpu" else max(1, min(WORKERS_BESIDE_GPU, (os.cpu_count() or 1) - 1))
 
 
 def encode(
@@ -102,7 +93,7 @@ def _cut(left: Sequence[tuple[bytes, Unit]], encoding: Encoding) -> Iterator[Seq
             yield [(key, unit) for _, key, unit in group[start : start + encoding.batch_size]]
 
 
-class _Prepared(Dataset[list[Pass]]):
+class _Prepared:
     """Batches by number."""
 
     def __init__(self, batches: Sequence[Sequence[tuple[bytes, Unit]]], preparer: Preparer) -> None:
@@ -127,15 +118,10 @@ class _Run:
         self, own: Sequence[Sequence[tuple[bytes, Unit]]], *, idle: Sequence[Sequence[tuple[bytes, Unit]]]
     ) -> Timing:
         """Encode the own batches, and run the idle ones for the sake of the others."""
-        loader = DataLoader(
-            _Prepared([*own, *idle], self.encoding.preparer),
-            batch_size=None,
-            num_workers=self.encoding.num_workers,
-            persistent_workers=False,
-        )
+        prepared = _Prepared([*own, *idle], self.encoding.preparer)
         count, model_s, started = 0, 0.0, time.monotonic()
         self.encoding.module.eval()
-        for number, passes in enumerate(loader):
+        for number, passes in enumerate(prepare_ahead(prepared, num_workers=self.encoding.num_workers)):
             before = time.monotonic()
             vectors = self._forward(passes)
             model_s += time.monotonic() - before

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from downstream.engines.plain.ahead import prepare_ahead
 from downstream.engines.plain.inputs import Crop, Pass, Preparer
 from downstream.engines.plain.model import Loaded, Retriever
 from downstream.engines.plain.settings import FineTuning
@@ -94,7 +94,7 @@ def _give(negatives: Negatives, _: Mapping[str, Tensor]) -> Negatives:
     return negatives
 
 
-class _Batches(Dataset[list[tuple[list[Unit], list[Pass]]]]):
+class _Batches:
     """The micro-batches of one process, by number."""
 
     def __init__(self, micros: Sequence[tuple[int, Micro]], preparer: Preparer, crop: Crop | None) -> None:
@@ -153,10 +153,8 @@ class _Trainer:
         """Give the micro-batches of this process, step by step, from where the training is."""
         order = self._list_micros(done, total)
         crop = None if self.settings.crop_scale is None else Crop(self.settings.crop_scale, self.fitting.seed)
-        loader = DataLoader(
-            _Batches(order, self.fitting.preparer, crop), batch_size=None, num_workers=self.fitting.num_workers
-        )
-        prepared = iter(loader)
+        batches = _Batches(order, self.fitting.preparer, crop)
+        prepared = prepare_ahead(batches, num_workers=self.fitting.num_workers)
         for step in range(done, total):
             first = (step - done) * self.num_micros
             yield step, [(order[first + number][1], next(prepared)) for number in range(self.num_micros)]

@@ -1,17 +1,17 @@
 """The model of a task: pretrained weights to judge or to start from, fine-tuned ones of ours or released."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from downstream.engines.plain.inputs import Pass
+from downstream.engines.plain.origin import METADATA_KEY, Head, Origin, read_released
 from downstream.engines.plain.settings import HeadSettings, InputSettings, SettingProfile
-from models.checkpoint.describe import Description, describe
+from models.checkpoint.describe import describe
 from models.checkpoint.load import LoadReport, fit_config, load_branches, load_state, save_state, why_left_out
 from models.checkpoint.reader import Checkpoint, file_sha256, open_checkpoint
 from models.checkpoint.roles import Part, find_roles
@@ -24,8 +24,6 @@ from models.tokenizer import Tokenizer
 from reports.provenance import digest
 from reports.record import CheckpointInfo
 
-METADATA_KEY: Final = "finetuned"
-PRETRAINED_KEY: Final = "onepeace"  # under which our pretraining describes itself
 FOLDED_NAMES = 20  # of missing or unexpected parameters, in a record
 
 TYPE_EMBEDDINGS = (  # beginnings of names
@@ -35,9 +33,6 @@ TYPE_EMBEDDINGS = (  # beginnings of names
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-Head = HeadConfig | ImageHeadConfig
 
 
 class Retriever(nn.Module):
@@ -78,55 +73,6 @@ class Loaded:
         """Of its vocabulary; None where it reads no text."""
         text = self.model.config.modalities.get("text")
         return find_tokenizer(text["vocabulary_size"]) if text else None
-
-
-@dataclass(frozen=True)
-class Origin:
-    """What a fine-tuned file of ours says of itself."""
-
-    task: str
-    setting: str
-    config: ModelConfig
-    head: Head | None
-    inputs: dict[str, InputSettings]
-    classes_sha256: str
-
-    def to_json(self) -> str:
-        """Write it into a header."""
-        return json.dumps(
-            {
-                "task": self.task,
-                "setting": self.setting,
-                "config": self.config.model_dump(mode="json"),
-                "head": None if self.head is None else self.head.model_dump(mode="json"),
-                "inputs": {name: settings.model_dump(mode="json") for name, settings in self.inputs.items()},
-                "classes_sha256": self.classes_sha256,
-            }
-        )
-
-    @classmethod
-    def read(cls, checkpoint: Checkpoint) -> "Origin | None":
-        """Read it from a header; None where the file is not one of ours.
-
-        Raises:
-            ValueError: the header is damaged.
-        """
-        values = checkpoint.config.get(METADATA_KEY) if isinstance(checkpoint.config, Mapping) else None
-        if values is None:
-            return None
-        where = f"header of {checkpoint.path.name}"
-        try:
-            head = values["head"]
-            return cls(
-                task=str(values["task"]),
-                setting=str(values["setting"]),
-                config=ModelConfig.parse(values["config"], where=where),
-                head=None if head is None else _parse_head(head, where=where),
-                inputs={name: InputSettings.parse(each, where=where) for name, each in values["inputs"].items()},
-                classes_sha256=str(values["classes_sha256"]),
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{where} is damaged ({error}); fine-tune again") from None
 
 
 def load_pretrained(
@@ -201,7 +147,13 @@ def build_trainee(
 
 
 def load_finetuned(
-    path: Path, *, size: str, setting: SettingProfile, class_names: Sequence[str], dtype: torch.dtype = torch.float32
+    path: Path,
+    *,
+    size: str,
+    setting: SettingProfile,
+    class_names: Sequence[str],
+    num_outputs: int | None,
+    dtype: torch.dtype = torch.float32,
 ) -> Loaded:
     """Load fine-tuned weights, ours or released; resolution and duration are those of the file.
 
@@ -209,7 +161,8 @@ def load_finetuned(
         path: the file.
         size: of the model, for released files.
         setting: what the profile expects.
-        class_names: of the data, which have to be those of the head.
+        class_names: of the data, which have to be those of the head; a released file does not tell them.
+        num_outputs: that the head has to have; None compares embeddings.
         dtype: of the weights.
 
     Raises:
@@ -217,12 +170,17 @@ def load_finetuned(
         ValueError: it is not fine-tuned for this, or does not fit.
     """
     checkpoint = open_checkpoint(path)
-    origin = Origin.read(checkpoint) or _read_released(checkpoint, size=size, setting=setting)
+    origin = Origin.read(checkpoint) or read_released(checkpoint, size=size, setting=setting)
     if origin.head is not None and origin.classes_sha256 not in ("", digest(list(class_names))):
         raise ValueError(f"{path} was fine-tuned for other classes than the data has; name the data it was made with")
     if (origin.head is None) != (setting.head is None):
         found = "compares embeddings" if origin.head is None else "has a head"
         raise ValueError(f"{path} {found}, expected weights fine-tuned for this task")
+    if origin.head is not None and origin.head.num_classes != num_outputs:
+        raise ValueError(
+            f"{path} has a head of {origin.head.num_classes} outputs, expected {num_outputs}; "
+            "name weights fine-tuned for this task"
+        )
     module = _attach(OnePeace(origin.config), setting.head, head=origin.head, seed=0)
     report = load_state(module, _read_state(checkpoint, tuple(origin.config.modalities), dtype))
     info = describe_checkpoint(report, name=path.name, sha256=file_sha256(path))
@@ -238,21 +196,15 @@ def save_finetuned(module: TaskModel, state: Mapping[str, Tensor], path: Path, *
 
 def describe_origin(loaded: Loaded, *, task: str, setting: str, class_names: Sequence[str]) -> Origin:
     """Say what a model that was fine-tuned is."""
-    head = find_head(loaded.module)
+    head = _find_head(loaded.module)
     return Origin(task, setting, loaded.model.config, head, dict(loaded.inputs), digest(list(class_names)))
 
 
-def find_head(module: TaskModel) -> Head | None:
+def _find_head(module: TaskModel) -> Head | None:
     """Give the settings of a model's head; None where it has none."""
     if isinstance(module, Retriever):
         return None
     return module.head.config if isinstance(module, Classifier) else module.config
-
-
-def _parse_head(values: Mapping[str, Any], *, where: str) -> Head:
-    """Read the settings of a head, which one of the two the keys tell."""
-    kind = HeadConfig if "pooled_modality" in values else ImageHeadConfig
-    return kind.parse(values, where=where)
 
 
 def describe_checkpoint(report: LoadReport, *, name: str, sha256: str | None) -> CheckpointInfo:
@@ -327,73 +279,6 @@ def _type(config: ModelConfig, setting: SettingProfile) -> ModelConfig:
     return config.branch(*config.modalities, modalities=typed)
 
 
-def _read_released(checkpoint: Checkpoint, *, size: str, setting: SettingProfile) -> Origin:
-    """Find out what a released file was fine-tuned for, from its names, shapes and the settings inside."""
-    description = describe(checkpoint)
-    is_ours = isinstance(checkpoint.config, Mapping) and PRETRAINED_KEY in checkpoint.config
-    if description.num_decoder_parameters or is_ours:
-        raise ValueError(
-            f"{checkpoint.path} holds pretrained weights, not fine-tuned ones; name it with --pretrained, "
-            "or judge it with --setting zero-shot"
-        )
-    names = tuple(setting.inputs)
-    config = fit_config(load_config(size).branch(*names), description)
-    if setting.head is None:
-        head = None
-    else:
-        head = _read_head(description, setting.head)
-        config = config.branch(*names, has_projection=False)
-    inputs = _read_inputs(description, setting.inputs)
-    return Origin("", "fine-tuned", config, head, inputs, "")
-
-
-def _read_head(description: Description, settings: HeadSettings) -> Head:
-    found = description.head or {}
-    if settings.is_linear:
-        if found.get("kind") != "ImageNet" or found["outputs"] is None:
-            raise ValueError(f"{description.path} has no ImageNet classifier; name weights fine-tuned for this task")
-        return ImageHeadConfig(num_classes=found["outputs"], pooling="mean" if found["pooling"] == "mean" else "cls")
-    told = _find_flag(description.config)
-    if told is not None and told != settings.pooled_modality:
-        raise ValueError(
-            f"{description.path} was fine-tuned with its {told} tokens pooled, the config says "
-            f"{settings.pooled_modality}; set settings.fine-tuned.head.pooled_modality={told}"
-        )
-    if found.get("kind") != "classification" or found["outputs"] is None:
-        raise ValueError(f"{description.path} has no classification head; name weights fine-tuned for this task")
-    return HeadConfig(
-        num_classes=found["outputs"],
-        pooled_modality=settings.pooled_modality,
-        has_attention_pooling=found["pooling"] == "attention",
-        has_pooler=found["pooler"] == "yes",
-        num_passes=found["images"],
-    )
-
-
-def _find_flag(config: Any) -> str | None:
-    """Read which tokens a released model pools, where its settings say; a wrong choice costs tens of points."""
-    model = config.get("model") if isinstance(config, Mapping) else None
-    flag = model.get("use_image_features") if isinstance(model, Mapping) else None
-    return None if flag is None else "image" if flag else "text"
-
-
-def _read_inputs(description: Description, inputs: Mapping[str, InputSettings]) -> dict[str, InputSettings]:
-    """Take resolution and duration from the file: tables have the grid's size, the settings inside the duration."""
-    read = dict(inputs)
-    image = description.branches["image"].input if "image" in inputs else {}
-    if "image_size_px" in image:
-        read["image"] = _with_argument(inputs["image"], "size_px", image["image_size_px"])
-    task = description.config.get("task") if isinstance(description.config, Mapping) else None
-    duration: Any = task.get("max_duration") if isinstance(task, Mapping) else None
-    if "audio" in inputs and isinstance(duration, int | float):
-        read["audio"] = _with_argument(inputs["audio"], "max_duration_s", duration)
-    return read
-
-
-def _with_argument(settings: InputSettings, name: str, value: float) -> InputSettings:
-    return settings.model_copy(update={"arguments": {**settings.arguments, name: value}})
-
-
 def _read_state(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype) -> dict[str, Tensor]:
     """Read the tensors of some branches and of the head, by the names of a `TaskModel`."""
     state = {}
@@ -403,9 +288,3 @@ def _read_state(checkpoint: Checkpoint, names: Sequence[str], dtype: torch.dtype
         place = f"model.{role.ours}" if role.part is Part.ENCODER else role.ours
         state[place] = checkpoint.read(name, dtype)
     return state
-
-
-def with_file(loaded: Loaded, path: Path, *, name: str) -> Loaded:
-    """Say of a model that was fine-tuned which file holds it now."""
-    sha256 = file_sha256(path)
-    return replace(loaded, info=loaded.info.model_copy(update={"name": name, "sha256": sha256}), digest=sha256)

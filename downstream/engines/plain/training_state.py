@@ -157,7 +157,7 @@ def _bring_together(value: Tensor) -> Tensor:
 def _spread_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
     """Bring a whole tensor to where a parameter is; a count of steps is the same everywhere."""
     if value.ndim and value.shape != parameter.shape:
-        raise RuntimeError(f"the optimiser has {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
+        raise RuntimeError(f"it has {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
     if value.ndim and isinstance(parameter, DTensor):
         return distribute_tensor(
             value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None

@@ -1,0 +1,1 @@
+"""Finds out why a number may be off, the cheapest questions first."""

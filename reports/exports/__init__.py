@@ -1,0 +1,1 @@
+"""Recorded results in the files that other tools read: one module a format."""
