@@ -31,12 +31,12 @@ def measure(profile: SegmentationProfile, *, num_classes: int) -> SegmentorSize:
     """Count a profile's parameters."""
     model = load_config(profile.size)
     own_grid = model.modalities["image"]["bias_grid_size"]
-    layers = _count_layers(model)
-    branch = layers + _count_image_adapter(model, grid=own_grid, num_tables=1) + 2 * model.embed_dim
+    layers = count_layers(model)
+    branch = layers + count_image_adapter(model, grid=own_grid, num_tables=1) + 2 * model.embed_dim
     grid = profile.geometry.crop_px // PATCH_SIZE_PX
     return SegmentorSize(
         branch=branch,
-        backbone=layers + _count_image_adapter(model, grid=grid, num_tables=model.num_layers),
+        backbone=layers + count_image_adapter(model, grid=grid, num_tables=model.num_layers),
         adapter=_count_vit_adapter(model.embed_dim, profile.adapter),
         head=_count_mask2former(model.embed_dim, profile.head, num_classes=num_classes),
     )
@@ -63,7 +63,8 @@ def estimate_memory_gib(profile: SegmentationProfile, *, num_classes: int, is_tr
     return (size.total * 16 + 2 * attention * profile.training.micro_batch_size + activations + inputs) / GIB
 
 
-def _count_layers(model: ModelConfig) -> int:
+def count_layers(model: ModelConfig) -> int:
+    """Count the parameters of all layers of one branch."""
     dim, ffn_dim = model.embed_dim, model.ffn_dim
     attention = 4 * dim**2 + 3 * dim + 2 * dim  # four projections, no bias on the keys; the inner norm
     feed_forward = 3 * dim * ffn_dim + 2 * ffn_dim + dim
@@ -71,7 +72,8 @@ def _count_layers(model: ModelConfig) -> int:
     return model.num_layers * (attention + feed_forward + norms_and_scales)
 
 
-def _count_image_adapter(model: ModelConfig, *, grid: int, num_tables: int) -> int:
+def count_image_adapter(model: ModelConfig, *, grid: int, num_tables: int) -> int:
+    """Count those of the image adapter: positions and relative tables of a grid, so many tables."""
     dim = model.embed_dim
     narrow = dim // 4
     stem = (3 * 16 + 1) * narrow + (4 * narrow + 1) * narrow + (4 * narrow + 1) * dim + 4 * narrow

@@ -5,13 +5,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from downstream.engines.account import describe_checkpoint
 from downstream.engines.openmmlab.detection_fit import DetectionFitOptions, fit
 from downstream.engines.openmmlab.detection_model import Detector, build_detector
 from downstream.engines.openmmlab.detection_predict import DetectOptions, detect
 from downstream.engines.openmmlab.detection_released import is_released, load_released
 from downstream.engines.openmmlab.detection_settings import DetectionJob
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE
-from downstream.engines.openmmlab.segmentation import PACKAGES, Outcome, _describe, choose_device, describe_device
+from downstream.engines.openmmlab.segmentation import PACKAGES, Outcome, choose_device, describe_device
 from downstream.engines.openmmlab.state import STATE_FILE
 from downstream.formats.coco_detection import Instances, Picture
 from downstream.metrics.detection import class_aps, score
@@ -52,7 +53,7 @@ def prepare_detector(
     name = f"{CHECKPOINT_FILE} (fine-tuned from {start})"
     if workplace.is_resumed and path.is_file():
         report = load_state(detector, read_state(path))
-        return detector.to(device), _describe(report, name, file_sha256(path))
+        return detector.to(device), describe_checkpoint(report, name=name, sha256=file_sha256(path))
     report = _load_pretrained(detector, job, workplace)
     seconds = fit(
         detector.to(device),
@@ -69,7 +70,7 @@ def prepare_detector(
     clock.add("train_s", seconds)
     save_state(detector.state_dict(), path, metadata={"profile": json.dumps(job.profile.model_dump(mode="json"))})
     (workplace.folder / STATE_FILE).unlink(missing_ok=True)  # only an unfinished training needs it
-    return detector, _describe(report, name, file_sha256(path))
+    return detector, describe_checkpoint(report, name=name, sha256=file_sha256(path))
 
 
 def _load_finetuned(job: DetectionJob, path: Path, workplace: Workplace) -> tuple[Detector, CheckpointInfo]:
@@ -80,7 +81,7 @@ def _load_finetuned(job: DetectionJob, path: Path, workplace: Workplace) -> tupl
     detector = build_detector(job.profile, num_classes=job.num_classes, seed=job.seed)
     report = load(detector, {name: checkpoint.tensor(name) for name in checkpoint.names})
     workplace.say(f"loaded {path.name}: {report}")
-    return detector.to(device), _describe(report, path.name, file_sha256(path))
+    return detector.to(device), describe_checkpoint(report, name=path.name, sha256=file_sha256(path))
 
 
 def _load_pretrained(detector: Detector, job: DetectionJob, workplace: Workplace) -> LoadReport:

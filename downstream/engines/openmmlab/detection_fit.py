@@ -11,7 +11,7 @@ from downstream.engines.openmmlab.detection_data import PictureSet, pick_trainab
 from downstream.engines.openmmlab.detection_model import Detector
 from downstream.engines.openmmlab.detection_optim import build_optimizer, build_schedulers
 from downstream.engines.openmmlab.detection_settings import DetectionProfile
-from downstream.engines.openmmlab.fit import Progress, _TrainingHook
+from downstream.engines.openmmlab.fit import Progress, TrainingHook
 from downstream.engines.openmmlab.imports import prepare
 from downstream.engines.openmmlab.state import STATE_FILE, Training
 from downstream.formats.coco_detection import Instances
@@ -53,7 +53,7 @@ def fit(detector: Detector, instances: Instances, *, profile: DetectionProfile, 
     done, random_state = training.load(path) if options.is_resumed and path.is_file() else (0, None)
     if done == settings.iterations:
         return 0.0
-    hook = _TrainingHook(
+    hook = TrainingHook(
         training,
         settings,
         options,  # type: ignore[arg-type]  # it looks at the folder and the progress alone
@@ -75,7 +75,7 @@ def _build_runner(
     *,
     profile: DetectionProfile,
     options: DetectionFitOptions,
-    hook: _TrainingHook,
+    hook: TrainingHook,
     work_dir: str,
 ) -> Any:
     settings, done = profile.training, hook.done

@@ -15,7 +15,7 @@ from downstream.engines.openmmlab.detection_data import PictureSet, test_pipelin
 from downstream.engines.openmmlab.detection_model import Detector
 from downstream.engines.openmmlab.detection_settings import DetectionProfile
 from downstream.engines.openmmlab.imports import prepare
-from downstream.engines.openmmlab.predict import DTYPES, PREDICTIONS_FILE, _end_torn_line
+from downstream.engines.openmmlab.predict import DTYPES, PREDICTIONS_FILE, end_torn_line
 from downstream.formats.coco_detection import Picture
 from downstream.metrics.detection import Detection
 
@@ -49,7 +49,7 @@ def detect(
     options.folder.mkdir(parents=True, exist_ok=True)
     done = read_rows(options.folder)
     left = [picture for picture in pictures if picture.id not in done]
-    _end_torn_line(options.folder / PREDICTIONS_FILE)
+    end_torn_line(options.folder / PREDICTIONS_FILE)
     counted = len(pictures) - len(left)
     for number, (picture, found) in enumerate(_run(detector, left, profile=profile, options=options), start=1):
         _append_row(options.folder, picture, found)

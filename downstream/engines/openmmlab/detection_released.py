@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from downstream.engines.account import count_names
 from downstream.engines.openmmlab.detection_model import Detector
 from models.checkpoint.describe import describe
 from models.checkpoint.inert import printable
@@ -19,7 +20,6 @@ Shape = tuple[int, ...]
 NET = "backbone.net."
 VARIANT = "detection"
 """What `describe` calls a detector with published names."""
-SHOWN_NAMES = 3
 
 # Buffers that follow from the sizes; which of them a file holds depends on the version of detectron2 that wrote it.
 _DERIVED = re.compile(
@@ -149,15 +149,8 @@ def _refuse_misfit(detector: Detector, shapes: Mapping[str, Shape], renamed: Ren
     others = [f"{name} is {shapes[name]}, not {shape}" for name, shape in expected.items() if shapes[name] != shape]
     if missing or unexpected or others:
         fitting = len(expected) - len(others)
-        told = [_tell("missing", missing), _tell("unexpected", unexpected), _tell("of another shape", others)]
+        sorts = {"missing": missing, "unexpected": unexpected, "of another shape": others}
+        told = [count_names(word, names) for word, names in sorts.items()]
         raise ValueError(
             f"the checkpoint does not fit the detector: {fitting} names fit, {', '.join(told)}; nothing was loaded"
         )
-
-
-def _tell(word: str, names: Sequence[str]) -> str:
-    """Count names, and show the first ones."""
-    if not names:
-        return f"0 {word}"
-    shown = [printable(name) for name in names[:SHOWN_NAMES]] + ["..."] * (len(names) > SHOWN_NAMES)
-    return f"{len(names)} {word} ({', '.join(shown)})"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from downstream.engines.openmmlab.detection_settings import CascadeSettings, DetectionProfile
-from downstream.engines.size import BYTES, GIB, _count_image_adapter, _count_layers
+from downstream.engines.size import BYTES, GIB, count_image_adapter, count_layers
 from models.config import load_config
 
 NUM_STAGES, NUM_RATIOS = 3, 3
@@ -31,12 +31,12 @@ def measure_detector(profile: DetectionProfile, *, num_classes: int) -> Detector
     model, picture, cascade = load_config(profile.size), profile.picture, profile.cascade
     dim, grid = model.embed_dim, picture.grid
     own_grid = model.modalities["image"]["bias_grid_size"]
-    adapter = _count_image_adapter(model, grid=own_grid, num_tables=1) + (grid**2 - own_grid**2 - 1) * dim
+    adapter = count_image_adapter(model, grid=own_grid, num_tables=1) + (grid**2 - own_grid**2 - 1) * dim
     sides = [grid if layer in picture.global_layers else picture.window for layer in range(model.num_layers)]
     split = sum(2 * (2 * side - 1) * (dim // model.num_heads) for side in sides)
     width = cascade.channels
     return DetectorSize(
-        backbone=_count_layers(model) + adapter + split,
+        backbone=count_layers(model) + adapter + split,
         pyramid=_count_pyramid(dim, width),
         proposals=cascade.num_rpn_convs * (9 * width**2 + width) + (width + 1) * NUM_RATIOS * 5,
         heads=_count_heads(cascade, num_classes=num_classes),

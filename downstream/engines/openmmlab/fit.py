@@ -62,7 +62,7 @@ def fit(segmentor: Segmentor, pairs: Sequence[Pair], *, profile: SegmentationPro
     done, random_state = training.load(path) if options.is_resumed and path.is_file() else (0, None)
     if done == settings.iterations:
         return 0.0
-    hook = _TrainingHook(training, settings, options, done=done, random_state=random_state)
+    hook = TrainingHook(training, settings, options, done=done, random_state=random_state)
     started = time.monotonic()
     with TemporaryDirectory() as work_dir:  # for the Runner's own log, which says nothing that ours does not
         runner = _build_runner(training, pairs, profile=profile, options=options, hook=hook, work_dir=work_dir)
@@ -80,7 +80,7 @@ def _build_runner(
     *,
     profile: SegmentationProfile,
     options: FitOptions,
-    hook: "_TrainingHook",
+    hook: "TrainingHook",
     work_dir: str,
 ) -> Any:
     settings, done = profile.training, hook.done
@@ -117,7 +117,7 @@ def _wrap_optimizer(training: Training, profile: SegmentationProfile) -> Any:
     return AmpOptimWrapper(dtype=profile.precision, **options)
 
 
-class _TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
+class TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
     """Steps the schedule, logs, shows progress, writes the state; takes up the random numbers of a resumed run."""
 
     def __init__(

@@ -58,7 +58,7 @@ def predict(
     done = read_rows(options.folder)
     left = [pair for pair in pairs if pair.id not in done]
     (options.folder / PREDICTIONS_FOLDER).mkdir(parents=True, exist_ok=True)
-    _end_torn_line(options.folder / PREDICTIONS_FILE)
+    end_torn_line(options.folder / PREDICTIONS_FILE)
     counted = len(pairs) - len(left)
     for number, (pair, areas) in enumerate(_run(model, left, profile=profile, options=options), start=1):
         _append_row(options.folder, pair.id, areas)
@@ -96,7 +96,7 @@ def _append_row(folder: Path, sample_id: str, areas: Areas) -> None:
         file.write(json.dumps({"id": sample_id, **areas.to_sparse()}) + "\n")
 
 
-def _end_torn_line(path: Path) -> None:
+def end_torn_line(path: Path) -> None:
     """Keep a line that a kill cut off apart from the next one."""
     if path.is_file() and not path.read_bytes().endswith(b"\n"):
         with path.open("a", encoding="utf-8") as file:

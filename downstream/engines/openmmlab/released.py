@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from downstream.engines.account import count_names
 from downstream.engines.openmmlab.model import Segmentor
 from downstream.engines.vit_adapter import MODALITY, rename_adapter_state
 from models.checkpoint.describe import describe
@@ -20,7 +21,6 @@ BACKBONE = "backbone."
 BUCKETS = "rp_bucket"
 VARIANT = "segmentation"
 """What `describe` calls a segmentor whose encoder has published names; ours is called `ours, segmentation`."""
-SHOWN_NAMES = 3
 CLASSES = "CLASSES"
 """What the settings in a file call the names of its classes."""
 CLASS_HEAD = "decode_head.cls_embed."
@@ -164,13 +164,6 @@ def _refuse_misfit(
     expected.update({name: (tokens, tokens) for name in derived if name.endswith(BUCKETS)})
     others = [f"{name} is {shapes[name]}, not {shape}" for name, shape in expected.items() if shapes[name] != shape]
     if missing or unexpected or others:
-        told = [_tell("missing", missing), _tell("unexpected", unexpected), _tell("of another shape", others)]
+        sorts = {"missing": missing, "unexpected": unexpected, "of another shape": others}
+        told = [count_names(word, names) for word, names in sorts.items()]
         raise ValueError(f"the checkpoint does not fit the segmentor: {', '.join(told)}; nothing was loaded")
-
-
-def _tell(word: str, names: Sequence[str]) -> str:
-    """Count names, and show the first ones."""
-    if not names:
-        return f"0 {word}"
-    shown = [printable(name) for name in names[:SHOWN_NAMES]] + ["..."] * (len(names) > SHOWN_NAMES)
-    return f"{len(names)} {word} ({', '.join(shown)})"

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from downstream.engines.account import describe_checkpoint
 from downstream.engines.openmmlab.fit import FitOptions, fit
 from downstream.engines.openmmlab.imports import EXPECTED, prepare
 from downstream.engines.openmmlab.model import Segmentor, build_segmentor
@@ -112,7 +113,7 @@ def prepare_segmentor(
     name = f"{CHECKPOINT_FILE} (fine-tuned from {start})"
     if workplace.is_resumed and path.is_file():
         report = load_state(segmentor, read_state(path))
-        return segmentor.to(device), _describe(report, name, file_sha256(path))
+        return segmentor.to(device), describe_checkpoint(report, name=name, sha256=file_sha256(path))
     report = _load_pretrained(segmentor, job, workplace)
     segmentor.to(device)
     seconds = fit(
@@ -132,7 +133,7 @@ def prepare_segmentor(
     facts = {"profile": job.profile.model_dump(mode="json"), CLASSES: class_names(job.data)}
     save_state(segmentor.state_dict(), path, metadata={key: json.dumps(value) for key, value in facts.items()})
     (workplace.folder / STATE_FILE).unlink(missing_ok=True)  # only an unfinished training needs it
-    return segmentor, _describe(report, name, file_sha256(path))
+    return segmentor, describe_checkpoint(report, name=name, sha256=file_sha256(path))
 
 
 def _load_finetuned(job: SegmentationJob, path: Path, workplace: Workplace) -> tuple[Segmentor, CheckpointInfo]:
@@ -143,7 +144,7 @@ def _load_finetuned(job: SegmentationJob, path: Path, workplace: Workplace) -> t
     segmentor = build_segmentor(job.profile, num_classes=job.num_classes, seed=job.seed)
     report = _load_whole(segmentor, checkpoint)
     workplace.say(f"loaded {path.name}: {report}")
-    return segmentor.to(device), _describe(report, path.name, file_sha256(path))
+    return segmentor.to(device), describe_checkpoint(report, name=path.name, sha256=file_sha256(path))
 
 
 def _load_whole(segmentor: Segmentor, checkpoint: Checkpoint, *, without: tuple[str, ...] = ()) -> LoadReport:
@@ -183,19 +184,6 @@ def _load_stage(
         report = _load_whole(segmentor, checkpoint, without=(CLASS_HEAD,))
     workplace.say(f"loaded {name} into the segmentor: {report}")
     return report
-
-
-def _describe(report: LoadReport, name: str, sha256: str) -> CheckpointInfo:
-    return CheckpointInfo(
-        name=name,
-        sha256=sha256,
-        loaded=len(report.loaded),
-        missing=len(report.missing),
-        unexpected=len(report.unexpected),
-        reshaped=len(report.reshaped),
-        missing_names=report.missing,
-        unexpected_names=report.unexpected,
-    )
 
 
 def evaluate(

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from downstream.engines.account import describe_checkpoint
 from downstream.engines.plain.inputs import Pass
 from downstream.engines.plain.origin import METADATA_KEY, Head, Origin, read_released
 from downstream.engines.plain.settings import HeadSettings, InputSettings, SettingProfile
 from models.checkpoint.describe import describe
-from models.checkpoint.load import LoadReport, fit_config, load_branches, load_state, save_state, why_left_out
+from models.checkpoint.load import fit_config, load_branches, load_state, save_state, why_left_out
 from models.checkpoint.reader import Checkpoint, file_sha256, open_checkpoint
 from models.checkpoint.roles import Part, find_roles
 from models.config import ModelConfig, load_config
@@ -23,8 +24,6 @@ from models.onepeace import OnePeace, build_model, initialise
 from models.tokenizer import Tokenizer
 from reports.provenance import digest
 from reports.record import CheckpointInfo
-
-FOLDED_NAMES = 20  # of missing or unexpected parameters, in a record
 
 TYPE_EMBEDDINGS = (  # beginnings of names
     "adapters.text.type_embedding",
@@ -205,20 +204,6 @@ def _find_head(module: TaskModel) -> Head | None:
     if isinstance(module, Retriever):
         return None
     return module.head.config if isinstance(module, Classifier) else module.config
-
-
-def describe_checkpoint(report: LoadReport, *, name: str, sha256: str | None) -> CheckpointInfo:
-    """Account for the names of a file, for the record."""
-    return CheckpointInfo(
-        name=name,
-        sha256=sha256,
-        loaded=len(report.loaded),
-        missing=len(report.missing),
-        unexpected=len(report.unexpected),
-        reshaped=len(report.reshaped),
-        missing_names=report.missing[:FOLDED_NAMES],
-        unexpected_names=report.unexpected[:FOLDED_NAMES],
-    )
 
 
 def _fresh(module: TaskModel, inputs: Mapping[str, InputSettings], *, seed: int) -> Loaded:
