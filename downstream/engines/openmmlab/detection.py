@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from downstream.engines.account import describe_checkpoint
-from downstream.engines.openmmlab.detection_fit import DetectionFitOptions, fit
+from downstream.engines.openmmlab.detection_fit import fit
 from downstream.engines.openmmlab.detection_model import Detector, build_detector
 from downstream.engines.openmmlab.detection_predict import DetectOptions, detect
 from downstream.engines.openmmlab.detection_released import is_released, load_released
 from downstream.engines.openmmlab.detection_settings import DetectionJob
+from downstream.engines.openmmlab.loop import FitOptions
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE
 from downstream.engines.openmmlab.segmentation import PACKAGES, Outcome, choose_device, describe_device
 from downstream.engines.openmmlab.state import STATE_FILE
@@ -59,7 +60,7 @@ def prepare_detector(
         detector.to(device),
         training,
         profile=job.profile,
-        options=DetectionFitOptions(
+        options=FitOptions(
             folder=workplace.folder,
             seed=job.seed,
             num_workers=job.num_workers,

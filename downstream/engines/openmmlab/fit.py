@@ -1,167 +1,34 @@
-"""Fine-tuning with mmengine's Runner: our optimiser, data order and state, its loop."""
+"""Fine-tuning of a segmentor."""
 
-import json
-import math
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
-from downstream.engines.openmmlab.data import EndlessSampler, PairDataset, SeededDataset, train_pipeline
-from downstream.engines.openmmlab.imports import prepare
+from downstream.engines.openmmlab.data import PairDataset, SeededDataset, train_pipeline
+from downstream.engines.openmmlab.loop import FitOptions, train
 from downstream.engines.openmmlab.model import Segmentor
 from downstream.engines.openmmlab.optim import build_optimizer, build_schedulers
-from downstream.engines.openmmlab.state import STATE_FILE, Training
-from downstream.engines.settings import SegmentationProfile, TrainingSettings
+from downstream.engines.openmmlab.state import Training
+from downstream.engines.settings import SegmentationProfile
 from downstream.formats.segmentation import LabelledSet, Pair
 
-prepare()
 
-from mmengine.hooks import Hook  # noqa: E402
-from mmengine.optim import AmpOptimWrapper, OptimWrapper  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-LOG_FILE = "log.jsonl"
-LOG_INTERVAL = 10
-
-Progress = Callable[[int, int, float], None]
-"""Called with iterations done, iterations in all, and the loss."""
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Where and how a training runs."""
-
-    data: LabelledSet
-    folder: Path
-    """The run's folder: log and state."""
-    seed: int
-    num_workers: int
-    is_resumed: bool
-    progress: Progress
-
-
-def fit(segmentor: Segmentor, pairs: Sequence[Pair], *, profile: SegmentationProfile, options: FitOptions) -> float:
-    """Train a segmentor in place.
+def fit(
+    segmentor: Segmentor,
+    pairs: Sequence[Pair],
+    *,
+    data: LabelledSet,
+    profile: SegmentationProfile,
+    options: FitOptions,
+) -> float:
+    """Train a segmentor in place on labelled pictures of a data set.
 
     Returns:
-        Seconds of training in this process; a resumed one does not know of the seconds before it.
+        Seconds of training in this process, as `train`.
 
     Raises:
         ValueError: the state to resume from is damaged.
     """
     settings = profile.training
-    optimizer = build_optimizer(segmentor, num_layers=_num_layers(segmentor), settings=settings)
+    optimizer = build_optimizer(segmentor, num_layers=len(segmentor.backbone.encoder.layers), settings=settings)
     training = Training(segmentor, optimizer, build_schedulers(optimizer, settings))
-    path = options.folder / STATE_FILE
-    done, random_state = training.load(path) if options.is_resumed and path.is_file() else (0, None)
-    if done == settings.iterations:
-        return 0.0
-    hook = TrainingHook(training, settings, options, done=done, random_state=random_state)
-    started = time.monotonic()
-    with TemporaryDirectory() as work_dir:  # for the Runner's own log, which says nothing that ours does not
-        runner = _build_runner(training, pairs, profile=profile, options=options, hook=hook, work_dir=work_dir)
-        runner.train()
-    return time.monotonic() - started
-
-
-def _num_layers(segmentor: Segmentor) -> int:
-    return len(segmentor.backbone.encoder.layers)
-
-
-def _build_runner(
-    training: Training,
-    pairs: Sequence[Pair],
-    *,
-    profile: SegmentationProfile,
-    options: FitOptions,
-    hook: "TrainingHook",
-    work_dir: str,
-) -> Any:
-    settings, done = profile.training, hook.done
-    pipeline = train_pipeline(profile.geometry, options.data)
-    dataset = SeededDataset(PairDataset(pairs, pipeline), seed=options.seed)
-    return Runner(
-        model=training.model,
-        work_dir=work_dir,
-        train_dataloader={
-            "batch_size": settings.micro_batch_size,
-            "num_workers": options.num_workers,
-            "persistent_workers": options.num_workers > 0,
-            "sampler": EndlessSampler(len(dataset), seed=options.seed, start=done * settings.batch_size),
-            "dataset": dataset,
-            "collate_fn": {"type": "pseudo_collate"},
-        },
-        train_cfg={"by_epoch": False, "max_iters": (settings.iterations - done) * settings.accumulation},
-        optim_wrapper=_wrap_optimizer(training, profile),
-        default_hooks={"logger": None, "checkpoint": None, "sampler_seed": None, "param_scheduler": None},
-        custom_hooks=[hook],
-        randomness={"seed": options.seed},
-        default_scope="mmseg",
-        log_level="ERROR",
-        experiment_name="fit",
-    )
-
-
-def _wrap_optimizer(training: Training, profile: SegmentationProfile) -> Any:
-    options: dict[str, Any] = {"optimizer": training.optimizer, "accumulative_counts": profile.training.accumulation}
-    if profile.training.max_grad_norm is not None:
-        options["clip_grad"] = {"max_norm": profile.training.max_grad_norm}
-    if profile.precision == "float32":
-        return OptimWrapper(**options)
-    return AmpOptimWrapper(dtype=profile.precision, **options)
-
-
-class TrainingHook(Hook):  # type: ignore[misc]  # the stack has no types
-    """Steps the schedule, logs, shows progress, writes the state; takes up the random numbers of a resumed run."""
-
-    def __init__(
-        self,
-        training: Training,
-        settings: TrainingSettings,
-        options: FitOptions,
-        *,
-        done: int,
-        random_state: Tensor | None,
-    ) -> None:
-        self.training, self.settings, self.options = training, settings, options
-        self.done, self.random_state = done, random_state
-
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:  # noqa: ARG002
-        """Restore torch's random numbers in a resumed run, after building the loop and its data has drawn some."""
-        if self.random_state is not None:
-            torch.set_rng_state(self.random_state)
-            self.random_state = None
-
-    def after_train_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,  # noqa: ARG002, the hook's signature
-        outputs: dict[str, Tensor] | None = None,
-    ) -> None:
-        """Account for one optimiser step; stop at once when the loss is no number."""
-        if (batch_idx + 1) % self.settings.accumulation or outputs is None:
-            return
-        total = self.settings.iterations
-        for scheduler in self.training.schedulers:
-            scheduler.step()
-        self.done += 1
-        loss = float(outputs["loss"].detach())
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at iteration {self.done}; try a lower training.lr")
-        self.options.progress(self.done, total, loss)
-        if self.done % LOG_INTERVAL == 0 or self.done == total:
-            self._write_log(runner, loss)
-        if self.done % self.settings.state_interval == 0 or self.done == total:
-            self.training.save(self.options.folder / STATE_FILE, iteration=self.done)
-
-    def _write_log(self, runner: Any, loss: float) -> None:
-        lr = max(group["lr"] for group in runner.optim_wrapper.optimizer.param_groups)
-        with (self.options.folder / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": self.done, "loss": loss, "lr": lr}) + "\n")
+    dataset = SeededDataset(PairDataset(pairs, train_pipeline(profile.geometry, data)), seed=options.seed)
+    return train(training, dataset, settings=settings, precision=profile.precision, options=options, scope="mmseg")

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from downstream.engines.account import describe_checkpoint
-from downstream.engines.openmmlab.fit import FitOptions, fit
+from downstream.engines.openmmlab.fit import fit
 from downstream.engines.openmmlab.imports import EXPECTED, prepare
+from downstream.engines.openmmlab.loop import FitOptions
 from downstream.engines.openmmlab.model import Segmentor, build_segmentor
 from downstream.engines.openmmlab.predict import PREDICTIONS_FILE, PREDICTIONS_FOLDER, PredictOptions, predict
 from downstream.engines.openmmlab.released import (
@@ -119,9 +120,9 @@ def prepare_segmentor(
     seconds = fit(
         segmentor,
         training_pairs,
+        data=job.data,
         profile=job.profile,
         options=FitOptions(
-            data=job.data,
             folder=workplace.folder,
             seed=job.seed,
             num_workers=job.num_workers,
