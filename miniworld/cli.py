@@ -1,62 +1,56 @@
-"""The command line: writes the miniworld in the layout of a real data set."""
+"""The command line: writes the miniworld in the layout of a real data set.
+
+What draws and writes is imported when the command line is read, so that `--help` answers at once.
+"""
 
 import argparse
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
-
-from miniworld.benchmarks import WRITERS
-from miniworld.coco_detection import write_coco_detection
-from miniworld.cocostuff import write_cocostuff
-from miniworld.layouts import scene_seed, write_ade20k
-from miniworld.pretraining import write_pair_tables, write_pairs
-from miniworld.preview import draw_preview
-from miniworld.scene import draw_scene
 
 EXIT_DONE: Final = 0
 EXIT_USAGE: Final = 2
 EXIT_MISSING: Final = 4
 
-NUM_PREVIEW_SCENES: Final = 8
-PREVIEW_SCENE_WIDTH_PX: Final = 256
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A layout that can be asked for: what writes it, and the options it takes with their values if none is given."""
-
-    write: Callable[..., Path]
-    defaults: Mapping[str, Any]
-
-
-LAYOUTS: Final = {
-    "ade20k": Layout(write_ade20k, {"training": 160, "validation": 32, "size": (128, 96), "preview": None}),
-    "cocostuff": Layout(write_cocostuff, {"training": 160, "validation": 32, "size": (128, 96)}),
-    "coco_detection": Layout(write_coco_detection, {"training": 320, "validation": 64, "size": (128, 96)}),
-    "pairs": Layout(
-        write_pairs,
-        {"pictures": 16_000, "sounds": 4_000, "held_out": 500, "clips": 15, "side": 72, "shard": 768, "workers": 2},
-    ),
-    "pair-tables": Layout(write_pair_tables, {"pictures": 600, "sounds": 200, "side": 72}),
-    **{name: Layout(write, {"scale": 1.0}) for name, write in WRITERS.items()},
+BENCHMARKS: Final = (
+    "esc50",
+    "fsd50k",
+    "vggsound",
+    "audiocaps",
+    "clotho",
+    "avqa",
+    "coco",
+    "flickr30k",
+    "refcoco",
+    "refcoco_plus",
+    "refcocog",
+    "imagenet",
+    "vqav2",
+    "nlvr2",
+)
+"""Those of `miniworld.benchmarks`, in its order."""
+LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "ade20k": {"training": 160, "validation": 32, "size": (128, 96), "preview": None},
+    "cocostuff": {"training": 160, "validation": 32, "size": (128, 96)},
+    "coco_detection": {"training": 320, "validation": 64, "size": (128, 96)},
+    "pairs": {
+        "pictures": 16_000,
+        "sounds": 4_000,
+        "held_out": 500,
+        "clips": 15,
+        "side": 72,
+        "shard": 768,
+        "workers": 2,
+    },
+    "pair-tables": {"pictures": 600, "sounds": 200, "side": 72},
+    **{name: {"scale": 1.0} for name in BENCHMARKS},
 }
-PARAMETERS: Final = {
-    "training": "num_training",
-    "validation": "num_validation",
-    "pictures": "num_pictures",
-    "sounds": "num_sounds",
-    "held_out": "num_held_out",
-    "clips": "clips_per_class",
-    "side": "side_px",
-    "shard": "samples_per_shard",
-    "workers": "num_workers",
-    "scale": "scale",
-}
+"""The layouts that can be asked for: the options that each takes, with their values if none is given."""
+OPTIONS: Final = tuple(dict.fromkeys(option for defaults in LAYOUTS.values() for option in defaults))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -111,7 +105,7 @@ def _add_layout_options(parser: argparse.ArgumentParser) -> None:
     pairs.add_argument("--clips", type=int, metavar="N", help="held-out sounds a class, default: 15")
     pairs.add_argument("--shard", type=int, metavar="N", help="samples a shard, default: 768")
     pairs.add_argument("--workers", type=int, metavar="N", help="processes, default: 2")
-    benchmarks = parser.add_argument_group(f"for --layout {', '.join(WRITERS)}")
+    benchmarks = parser.add_argument_group(f"for --layout {', '.join(BENCHMARKS)}")
     benchmarks.add_argument("--scale", type=float, metavar="X", help="multiplies every count, default: 1.0")
 
 
@@ -123,43 +117,20 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 
 def _write(args: argparse.Namespace) -> Path:
-    layout = LAYOUTS[args.layout]
-    chosen = _choose_options(args, layout)
-    preview, size_px = chosen.pop("preview", None), chosen.pop("size", None)
-    if preview:
-        _check_preview(preview)
-    numbers = {PARAMETERS[option]: value for option, value in chosen.items()}
-    if size_px:
-        numbers |= {"width_px": size_px[0], "height_px": size_px[1]}
-    written = layout.write(args.out, seed=args.seed, **numbers)
-    if preview:
-        _write_preview(preview, args.seed, size_px=size_px)
-    return written
+    options = _choose_options(args)
+    from miniworld.writing import write_layout
+
+    return write_layout(args.layout, args.out, seed=args.seed, options=options)
 
 
-def _choose_options(args: argparse.Namespace, layout: Layout) -> dict[str, Any]:
+def _choose_options(args: argparse.Namespace) -> dict[str, Any]:
     """Take what was given, else the default; refuse what the layout does not know."""
-    for option in (*PARAMETERS, "size", "preview"):
-        if getattr(args, option) is not None and option not in layout.defaults:
-            known = ", ".join("--" + name.replace("_", "-") for name in layout.defaults)
+    defaults = LAYOUTS[args.layout]
+    for option in OPTIONS:
+        if getattr(args, option) is not None and option not in defaults:
+            known = ", ".join("--" + name.replace("_", "-") for name in defaults)
             raise ValueError(
                 f"--{option.replace('_', '-')} does not belong to the layout {args.layout!r}; it takes: {known}"
             )
-    given = {option: getattr(args, option) for option in layout.defaults}
-    return {option: layout.defaults[option] if value is None else value for option, value in given.items()}
-
-
-def _check_preview(file: Path) -> None:
-    if file.suffix != ".png":
-        raise ValueError(f"the preview {file} is no .png file; give it a name that ends so")
-    if not file.parent.is_dir():
-        raise FileNotFoundError(f"the folder of the preview {file} does not exist; make it first")
-
-
-def _write_preview(file: Path, seed: int, *, size_px: tuple[int, int]) -> None:
-    """Draw the first validation scenes, enlarged where they are small."""
-    width_px, height_px = size_px
-    seeds = [scene_seed(seed, "validation", index=index) for index in range(NUM_PREVIEW_SCENES)]
-    scenes = [draw_scene(each, width_px=width_px, height_px=height_px) for each in seeds]
-    draw_preview(scenes, num_columns=2, zoom=max(1, PREVIEW_SCENE_WIDTH_PX // width_px)).save(file)
-    logging.getLogger(__name__).info("drew %s", file)
+    given = {option: getattr(args, option) for option in defaults}
+    return {option: defaults[option] if value is None else value for option, value in given.items()}

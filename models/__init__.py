@@ -5,9 +5,8 @@ The public surface; what is heavy is imported on use.
 
 from typing import TYPE_CHECKING, Any
 
-from models.config import list_sizes
-
 if TYPE_CHECKING:
+    from models.config import list_sizes
     from models.embedding import Embedder, combine, load_model
     from models.onepeace import build_model
 
@@ -20,5 +19,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module 'models' has no attribute {name!r}")
-    home = "models.onepeace" if name == "build_model" else "models.embedding"
+    home = {"build_model": "models.onepeace", "list_sizes": "models.config"}.get(name, "models.embedding")
     return getattr(importlib.import_module(home), name)

@@ -1,20 +1,26 @@
-"""Command line of the model: python models/run.py inspect | convert | verify | embed."""
+"""Command line of the model: python models/run.py inspect | convert | verify | embed | bench."""
 
 import argparse
 import os
 import re
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+ROOT = Path(__file__).resolve().parent.parent
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
 EXIT_FAULT = 70  # ours: sysexits' "internal software error"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 2 wrong input or a wrong hash, 4 something is missing."""
+    # Threads that wait by spinning take the cores from everything else that runs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = _build_parser().parse_args(argv)
+    args.command_line = shlex.join(["python", "models/run.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         sys.stdout.write(_COMMANDS[args.command](args))
         sys.stdout.flush()
@@ -97,12 +103,14 @@ def _embed(args: argparse.Namespace) -> str:
         raise ValueError("--hop without --window; name how long a window is")
     from tqdm import tqdm
 
+    from models.allocator import keep_freed_memory
     from models.embed_files import Windows, embed_files, list_files
     from models.embedding import load_model
 
     for name, folder in (("image", args.image), ("audio", args.audio)):
         if folder is not None:
             sources[name] = list_files(folder, name)
+    keep_freed_memory()
     branches = args.branches or tuple(sources)
     model = load_model(args.model, branches=branches, dtype=args.dtype, device=args.device, seed=args.seed)
     windows = Windows(args.window, args.hop or args.window) if args.window else None
@@ -117,11 +125,25 @@ def _embed(args: argparse.Namespace) -> str:
     return f"{args.output}: {', '.join(f'{count} {name}' for name, count in counts.items())}\n"
 
 
+def _bench(args: argparse.Namespace) -> str:
+    from models.bench.command import Order, bench_model
+    from models.bench.workloads import NAMES
+
+    return bench_model(Order.parse(**read_bench_options(args), known=NAMES))
+
+
+def read_bench_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the options of a `bench` command, as `Order.parse` takes them."""
+    names = ("size", "only", "device", "dtype", "threads", "repeats", "folder", "tracking_uri", "has_growth")
+    return {**{name: getattr(args, name) for name in names}, "command": args.command_line}
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], str]] = {
     "inspect": _inspect,
     "convert": _convert,
     "verify": _verify,
     "embed": _embed,
+    "bench": _bench,
 }
 
 
@@ -143,6 +165,7 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_convert(commands.add_parser("convert", help="write some branches to a safetensors file with our names"))
     _add_verify(commands.add_parser("verify", help="compare a file with its published hash"))
     _add_embed(commands.add_parser("embed", help="turn sentences, pictures and sounds into vectors"))
+    add_bench(commands.add_parser("bench", help="time it beside a plain formulation of the same arithmetic"))
     return parser
 
 
@@ -177,6 +200,22 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--branches", type=_branches, metavar="LIST", help="to load (default: what is embedded)")
     parser.add_argument("--dtype", default="float32", help="bf16, fp16 or fp32, or their long names")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 (default: cpu)")
+    parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def add_bench(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a `bench` command."""
+    parser.add_argument("--size", default="small", help="a size, or `small`: the paper's with 12 layers of 384")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="workloads by name (default: all)")
+    parser.add_argument("--repeats", type=int, default=7, metavar="N", help="runs of each formulation (default: 7)")
+    parser.add_argument("--growth", dest="has_growth", action="store_true", help="also how costs grow (minutes)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--dtype", default="float32", help="bf16, fp16 or fp32, or their long names")
+    parser.add_argument("--threads", type=int, metavar="N", help="of the computation (default: torch's)")
+    parser.add_argument(
+        "-o", "--output-dir", dest="folder", type=Path, default=ROOT / "runs" / "benchmarks", help="where JSON goes"
+    )
+    parser.add_argument("--tracking-uri", default=f"sqlite:///{ROOT / 'mlflow.db'}", help="MLflow store")
     parser.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 

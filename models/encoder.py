@@ -2,34 +2,74 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from models.batch import Tokens
 from models.config import ModelConfig
-from models.layers.attention import SelfAttention
+from models.layers.attention import Scores, SelfAttention
 from models.layers.feed_forward import FeedForward
 from models.layers.position_bias import PositionBias
+from models.layers.recompute import recompute as run_layer
 from models.layers.residual import Residual
+from models.layers.rows import take_rows
+from models.layout import Layout, lay_out
+from models.training import Recompute
 
 
 @dataclass(frozen=True)
 class Sequenced:
-    """The tokens of several modalities side by side, and what a layer needs to know of them."""
+    """One pass: the tokens of several modalities side by side, and what a layer needs to know of them."""
 
     features: Tensor
     """(batch, tokens, dim)"""
     spans: Mapping[str, slice]
     """Where each modality's tokens stand."""
     biases: Mapping[str, PositionBias | None]
-    padding_mask: Tensor | None
-    """(batch, tokens), bool, True is padding."""
+    paddings: Mapping[str, Tensor | None]
+    """By modality, (batch, its tokens), bool, True is padding; None where it is not padded."""
+    kept: Tensor | None = None
+    """(layers, 2, batch) bool on the CPU: whose attention and whose feed-forward drop path leaves in; None where all
+    are."""
+
+    @property
+    def padding_mask(self) -> Tensor | None:
+        """(batch, tokens), bool, True is padding; None when nothing is padded."""
+        if all(mask is None for mask in self.paddings.values()):
+            return None
+        masks = [
+            torch.zeros(self.features[:, span].shape[:2], dtype=torch.bool, device=self.features.device)
+            if (mask := self.paddings[name]) is None
+            else mask
+            for name, span in self.spans.items()
+        ]
+        return torch.cat(masks, dim=1)
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """What one layer is told of the passes that go through it together."""
+
+    layout: Layout
+    scores: Sequence[Scores]
+    """By pass."""
+    kept: Sequence[Tensor] | None
+    """By pass, (2, batch) bool on the CPU, see `Sequenced`; None where all samples stay."""
+
+    def choose(self, branch: int) -> tuple[Layout, Sequence[Scores], Tensor | None]:
+        """Leave out the samples whose branch is dropped; the last is the rows that are left, or None for all."""
+        if self.kept is None or all(bool(kept[branch].all()) for kept in self.kept):
+            return self.layout, self.scores, None
+        kept = [part[branch] for part in self.kept]
+        layout, index = self.layout.keep(kept)
+        scores = [part.keep(keeps.nonzero()[:, 0]) for part, keeps in zip(self.scores, kept, strict=True)]
+        return layout, scores, index
 
 
 class FusionLayer(nn.Module):
-    """One pre-norm layer: attention over all tokens, then each modality's own feed-forward."""
+    """One pre-norm layer: attention over all tokens of a sequence, then each modality's own feed-forward."""
 
     def __init__(self, config: ModelConfig, *, drop_path_rate: float) -> None:
         super().__init__()
@@ -46,24 +86,31 @@ class FusionLayer(nn.Module):
         )
         self.ffn_residual = Residual(dim, scale_init=config.layer_scale_init, drop_rate=drop_path_rate)
 
-    def forward(self, x: Tensor, bias: Tensor | None, sequence: Sequenced) -> Tensor:
-        """Transform (batch, tokens, dim) under an additive bias; `sequence` says whose tokens are where, and padding.
+    def forward(self, x: Tensor, view: LayerView) -> Tensor:
+        """Transform the tokens of one or several passes, (rows, dim) in and out.
 
-        Differs: padding is hidden everywhere; the published code hides it only where there is a relative bias.
+        Differs: padding is no row at all; the published code computes it, and hides it only where there is a relative
+        bias.
         """
-        mixed = self.attn(self.attn_norm(x), bias, sequence.padding_mask)
-        x = self.attn_residual(x, self.attn_output_norm(mixed))
-        normed = self.ffn_norm(x)
-        parts = [self.ffn[name](normed[:, span]) for name, span in sequence.spans.items()]
-        out: Tensor = self.ffn_residual(x, parts[0] if len(parts) == 1 else torch.cat(parts, dim=1))
+        layout, scores, index = view.choose(0)
+        mixed = self.attn.attend(self.attn_norm(_take(x, index)), layout, scores)
+        x = self.attn_residual(x, self.attn_output_norm(mixed), index)
+        layout, _, index = view.choose(1)
+        normed = self.ffn_norm(_take(x, index))
+        parts = [self.ffn[name](normed[span]) for name, span in layout.spans.items()]
+        out: Tensor = self.ffn_residual(x, parts[0] if len(parts) == 1 else torch.cat(parts), index)
         return out
+
+
+def _take(x: Tensor, index: Tensor | None) -> Tensor:
+    return x if index is None else take_rows(x, index)
 
 
 class FusionEncoder(nn.Module):
     """All layers and the final norms.
 
     Attributes:
-        is_checkpointed: recompute each layer in the backward pass instead of keeping its activations.
+        recompute: what of a layer is computed again in the backward pass instead of being kept.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -74,7 +121,7 @@ class FusionEncoder(nn.Module):
         norms = {name: nn.LayerNorm(config.embed_dim) for name in config.modalities} if config.has_final_norm else {}
         self.norms = nn.ModuleDict(norms)
         self.modality_names = tuple(config.modalities)
-        self.is_checkpointed = False
+        self.recompute: Recompute = "none"
 
     def forward(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
         """Run all layers over the modalities of a batch as one sequence.
@@ -88,15 +135,25 @@ class FusionEncoder(nn.Module):
         Raises:
             ValueError: a modality that this model was not built with.
         """
-        sequence = self.join(tokens)
-        features = self.run_layers(sequence, range(len(self.layers)))
-        return {
-            name: Tokens(self._final_norm(name, features[:, span]), tokens[name].padding_mask, tokens[name].bias)
-            for name, span in sequence.spans.items()
-        }
+        return self.encode([self.join(tokens)])[0]
+
+    def encode(self, passes: Sequence[Sequenced]) -> list[dict[str, Tokens]]:
+        """Run all layers over several passes at once, each attending within its own sequences.
+
+        Returns:
+            By pass, as `forward` does.
+        """
+        found = self.run_passes(passes, range(len(self.layers)))
+        return [
+            {
+                name: Tokens(self._final_norm(name, features[:, span]), sequence.paddings[name], sequence.biases[name])
+                for name, span in sequence.spans.items()
+            }
+            for sequence, features in zip(passes, found, strict=True)
+        ]
 
     def join(self, tokens: Mapping[str, Tokens]) -> Sequenced:
-        """Put modalities side by side in the model's order."""
+        """Put modalities side by side in the model's order, and draw what drop path leaves out."""
         order = self.modality_names
         if unknown := [name for name in tokens if name not in order]:
             raise ValueError(f"this model has no modality {unknown[0]!r}, only {', '.join(order)}")
@@ -105,45 +162,76 @@ class FusionEncoder(nn.Module):
         for name in names:
             spans[name] = slice(start, start + tokens[name].features.shape[1])
             start = spans[name].stop
+        parts = [tokens[name].features for name in names]
         return Sequenced(
-            features=torch.cat([tokens[name].features for name in names], dim=1),
+            features=parts[0] if len(parts) == 1 else torch.cat(parts, dim=1),
             spans=spans,
             biases={name: tokens[name].bias for name in names},
-            padding_mask=_join_padding([tokens[name] for name in names]),
+            paddings={name: tokens[name].padding_mask for name in names},
+            kept=self._draw(len(parts[0])),
         )
 
     def run_layers(self, sequence: Sequenced, indices: Sequence[int]) -> Tensor:
-        """Run some layers, (batch, tokens, dim) in and out, without the final norm."""
-        x = sequence.features
-        shared = all(bias is None or bias.is_shared for bias in sequence.biases.values())
-        bias = attention_bias(sequence, 0) if shared else None
-        for index in indices:
-            if self.is_checkpointed and torch.is_grad_enabled():
-                x = checkpoint(self._run_layer, index, x, bias, sequence, use_reentrant=False)
-            else:
-                x = self._run_layer(index, x, bias, sequence)
-        return x
+        """Run some layers over one pass, without the final norm; (batch, tokens, dim), zero where padded."""
+        return self.run_passes([sequence], indices)[0]
 
-    def _run_layer(self, index: int, x: Tensor, shared_bias: Tensor | None, sequence: Sequenced) -> Tensor:
-        bias = attention_bias(sequence, index) if shared_bias is None else shared_bias
-        out: Tensor = self.layers[index](x, bias, sequence)
-        return out
+    def run_passes(self, passes: Sequence[Sequenced], indices: Sequence[int]) -> list[Tensor]:
+        """Run some layers over several passes at once, without the final norm; by pass as `run_layers`."""
+        layout = _lay_out(passes)
+        x = _pack(passes, layout)
+        shared = [_score(sequence, 0) if _has_shared_bias(sequence) else None for sequence in passes]
+        for index in indices:
+            scores = [
+                _score(sequence, index) if ready is None else ready
+                for sequence, ready in zip(passes, shared, strict=True)
+            ]
+            view = LayerView(layout, scores, _keeps(passes, index))
+            x = run_layer(self.layers[index], x, view, choice=self.recompute)
+        return [torch.cat([block.unpack(x) for block in blocks.values()], dim=1) for blocks in layout.passes]
+
+    def _draw(self, batch: int) -> Tensor | None:
+        layers = [cast("FusionLayer", layer) for layer in self.layers]
+        branches = [(layer.attn_residual, layer.ffn_residual) for layer in layers]
+        if not any(branch.drops for pair in branches for branch in pair):
+            return None
+        return torch.stack([torch.stack([branch.draw(batch) for branch in pair]) for pair in branches])
 
     def _final_norm(self, name: str, features: Tensor) -> Tensor:
         return self.norms[name](features) if name in self.norms else features
 
 
-def _join_padding(tokens: Sequence[Tokens]) -> Tensor | None:
-    """Join the padding masks of several modalities; None when none is padded."""
-    if all(part.padding_mask is None for part in tokens):
-        return None
-    masks = [
-        torch.zeros(part.features.shape[:2], dtype=torch.bool, device=part.features.device)
-        if part.padding_mask is None
-        else part.padding_mask
-        for part in tokens
+def _lay_out(passes: Sequence[Sequenced]) -> Layout:
+    shapes = [
+        {name: (len(sequence.features), span.stop - span.start) for name, span in sequence.spans.items()}
+        for sequence in passes
     ]
-    return torch.cat(masks, dim=1)
+    return lay_out(shapes, [sequence.paddings for sequence in passes])
+
+
+def _pack(passes: Sequence[Sequenced], layout: Layout) -> Tensor:
+    parts = [
+        layout.passes[number][name].pack(passes[number].features[:, passes[number].spans[name]])
+        for number, name in layout.ordered()
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _has_shared_bias(sequence: Sequenced) -> bool:
+    return all(bias is None or bias.is_shared for bias in sequence.biases.values())
+
+
+def _score(sequence: Sequenced, layer: int) -> Scores:
+    return Scores(attention_bias(sequence, layer), sequence.padding_mask)
+
+
+def _keeps(passes: Sequence[Sequenced], layer: int) -> list[Tensor] | None:
+    """Give by pass whose branches stay in a layer; None where all do."""
+    if all(sequence.kept is None for sequence in passes):
+        return None
+    return [
+        torch.ones(2, len(sequence.features), dtype=torch.bool) if sequence.kept is None else sequence.kept[layer]
+        for sequence in passes
+    ]
 
 
 def attention_bias(sequence: Sequenced, layer: int) -> Tensor | None:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from models.adamw import LeanAdamW
 from models.training import OptimConfig
 
 DecayMode = Literal["ours", "reference"]
@@ -168,11 +169,14 @@ def learning_rate(step: int, *, config: OptimConfig, total_steps: int) -> float:
     return config.min_lr + 0.5 * height * (1 + math.cos(math.pi * progress))
 
 
-def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> torch.optim.AdamW:
+def build_optimizer(groups: list[dict[str, Any]], config: OptimConfig) -> Optimizer:
     """Build AdamW over `parameter_groups`; each group keeps its own weight decay and starts at its share of `lr`."""
-    optimizer = torch.optim.AdamW(
-        groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
-    )
+    if config.state == "float32":
+        optimizer: Optimizer = torch.optim.AdamW(
+            groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
+        )
+    else:
+        optimizer = LeanAdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, state=config.state)
     set_learning_rate(optimizer, config.lr)
     return optimizer
 

@@ -34,7 +34,7 @@ def spread(module: nn.Module, encoders: Sequence[FusionEncoder], *, config: Para
     """
     module.to(world.device, DTYPES[config.state_dtype])
     for encoder in encoders:
-        encoder.is_checkpointed = config.has_checkpointing
+        encoder.recompute = config.recompute
         if config.has_compile:
             for layer in encoder.layers:
                 layer.compile()

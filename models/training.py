@@ -8,6 +8,12 @@ from models.config import PositiveInt, Rate, Settings
 
 PositiveFloat = Annotated[float, Field(gt=0)]
 
+MomentType = Literal["float32", "bfloat16", "int8"]
+"""How AdamW's two moments are kept; see `models/adamw.py`."""
+
+Recompute = Literal["none", "cheap", "layer"]
+"""What of a layer is computed again in the backward pass instead of being kept; see `models/layers/recompute.py`."""
+
 
 class OptimConfig(Settings):
     """AdamW and its schedule. The defaults are those of both published pretraining stages."""
@@ -25,6 +31,9 @@ class OptimConfig(Settings):
     """Where the warm-up starts and the cosine ends."""
     clip: PositiveFloat | None = 3.0
     """Largest norm of the gradient of all parameters together; None clips nothing."""
+    state: MomentType = "float32"
+    """How the optimiser keeps its two moments. float32: torch's own AdamW, whose moments have the weights' type.
+    bfloat16 halves them, int8 quarters them; both round at random, and take longer for an update."""
 
     @model_validator(mode="after")
     def _has_one_warmup(self) -> Self:
@@ -53,9 +62,20 @@ class ParallelConfig(Settings):
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Of the computation; weights and optimiser stay float32."""
     state_dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of weights and optimiser state. bfloat16 halves both, for trials of the large model on one card; small updates
-    are lost to rounding."""
-    has_checkpointing: bool = True
-    """Recompute each layer in the backward pass."""
+    """Of weights, gradients and, unless `optim.state` says otherwise, the optimiser's moments. bfloat16 halves them for
+    trials of the large model on one card; small updates are lost to rounding unless `optim.state` is bfloat16 or int8,
+    whose updates round weights at random, too."""
+    recompute: Recompute = "layer"
+    """What the backward pass computes again instead of keeping it: `layer` all of a layer, `cheap` all but products
+    with weights and attention, `none` nothing."""
     has_compile: bool = False
     """torch.compile each layer; wants a C++ compiler."""
+
+    @model_validator(mode="after")
+    def _sees_products(self) -> Self:
+        if self.has_compile and self.recompute == "cheap":
+            raise ValueError(
+                "recompute 'cheap' with has_compile true: products cannot be told apart in a compiled layer; set "
+                "recompute to layer or none, or has_compile to false"
+            )
+        return self

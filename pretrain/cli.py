@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from pretrain.config import StageConfig, list_stages, load_stage
-from reports.provenance import ROOT
+from pretrain.stage_names import list_stages
 
 if TYPE_CHECKING:
     from models.world import World
+    from pretrain.config import StageConfig
     from pretrain.job import Result
 
+ROOT = Path(__file__).resolve().parent.parent
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
 EXIT_FAULT = 70  # ours: sysexits' "internal software error"
 
@@ -59,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands.add_parser("evaluate", help="judge weights by the held-out part of a miniworld"))
     _add_ablate(commands.add_parser("ablate", help="train small variants of the model and compare them"))
     _add_ship(commands.add_parser("ship", help="make a trained small size the one that comes with the project"))
+    _add_bench(commands.add_parser("bench", help="time the steps beside a plain formulation of the same arithmetic"))
     return parser
 
 
@@ -121,6 +123,13 @@ def _add_ship(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run_command=_ship)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from models.cli import add_bench
+
+    add_bench(parser)
+    parser.set_defaults(run_command=_bench)
+
+
 def _run_stage(args: argparse.Namespace) -> int:
     config = _read_config(args)
     if (config.starts_from is None) != (args.start is None):
@@ -131,8 +140,10 @@ def _run_stage(args: argparse.Namespace) -> int:
     if args.dry_run:
         _announce(config, sys.stdout)
         return _check_data(config)
+    from models.allocator import keep_freed_memory
     from models.world import World
 
+    keep_freed_memory()
     with World.join(args.device) as world:
         if world.is_first:
             _announce(config, sys.stderr)
@@ -140,7 +151,9 @@ def _run_stage(args: argparse.Namespace) -> int:
         return _train(args, config, folder=folder, world=world)
 
 
-def _read_config(args: argparse.Namespace) -> StageConfig:
+def _read_config(args: argparse.Namespace) -> "StageConfig":
+    from pretrain.config import load_stage  # not at the top: `--help` answers without it
+
     config = load_stage(args.stage, args.size, modality=args.modality, assignments=args.set)
     if args.data is None:
         return config
@@ -151,7 +164,7 @@ def _read_config(args: argparse.Namespace) -> StageConfig:
     return config.model_copy(update={"data": data, "world": None})
 
 
-def _announce(config: StageConfig, stream: TextIO) -> None:
+def _announce(config: "StageConfig", stream: TextIO) -> None:
     print(f"{config.stage}, {config.title}, size {config.size}", file=stream)
     if config.size != "4b":
         print("  A small model on a small world: it shows the effect, not the paper's numbers.", file=stream)
@@ -164,7 +177,7 @@ def _announce(config: StageConfig, stream: TextIO) -> None:
     )
 
 
-def _check_data(config: StageConfig) -> int:
+def _check_data(config: "StageConfig") -> int:
     """Look for the data without reading it."""
     if config.world is not None:
         print(f"  data: the miniworld, drawn into {config.world.folder} when the training begins")
@@ -176,7 +189,7 @@ def _check_data(config: StageConfig) -> int:
     return EXIT_DONE
 
 
-def _open_folder(args: argparse.Namespace, config: StageConfig, world: "World") -> Path:
+def _open_folder(args: argparse.Namespace, config: "StageConfig", world: "World") -> Path:
     """Choose the run's folder, the same on every rank."""
     from pretrain.job import claim
 
@@ -191,11 +204,11 @@ def _open_folder(args: argparse.Namespace, config: StageConfig, world: "World") 
     return folder
 
 
-def _new_name(config: StageConfig) -> str:
+def _new_name(config: "StageConfig") -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}_{config.stage}-{config.size}_{uuid.uuid4().hex[:6]}"
 
 
-def _find_latest(folder: Path, config: StageConfig) -> str:
+def _find_latest(folder: Path, config: "StageConfig") -> str:
     pattern = re.compile(rf"\d{{8}}-\d{{6}}_{re.escape(config.stage)}-{re.escape(config.size)}_[0-9a-f]{{6}}")
     earlier = sorted(path.name for path in folder.glob("*") if pattern.fullmatch(path.name))
     if not earlier:
@@ -203,7 +216,7 @@ def _find_latest(folder: Path, config: StageConfig) -> str:
     return earlier[-1]
 
 
-def _train(args: argparse.Namespace, config: StageConfig, *, folder: Path, world: "World") -> int:
+def _train(args: argparse.Namespace, config: "StageConfig", *, folder: Path, world: "World") -> int:
     from pretrain.job import run_stage
     from pretrain.reporting import Reporter
 
@@ -218,7 +231,7 @@ def _train(args: argparse.Namespace, config: StageConfig, *, folder: Path, world
     return EXIT_DONE
 
 
-def _conclude(result: "Result", config: StageConfig) -> None:
+def _conclude(result: "Result", config: "StageConfig") -> None:
     from pretrain.evaluate import render
     from pretrain.weights import WEIGHTS_FILE
 
@@ -233,6 +246,7 @@ def _conclude(result: "Result", config: StageConfig) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from pretrain.config import load_stage
     from pretrain.plan import build_plan, render_plan
 
     config = load_stage(args.stage, args.size, modality=args.modality, assignments=args.set)
@@ -242,6 +256,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from pretrain.config import load_stage
     from pretrain.evaluate import render
     from pretrain.job import find_held_out, judge
     from pretrain.weights import find_weights
@@ -276,4 +291,15 @@ def _ship(args: argparse.Namespace) -> int:
     from pretrain.ship import ship
 
     print(ship(args.run))
+    return EXIT_DONE
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from models.bench.command import Order
+    from models.cli import read_bench_options
+    from pretrain.bench.command import bench_pretraining
+    from pretrain.bench.workloads import NAMES
+
+    options = {**read_bench_options(args), "command": args.command_line}
+    sys.stdout.write(bench_pretraining(Order.parse(**options, known=NAMES)))
     return EXIT_DONE

@@ -1,7 +1,6 @@
 """StageConfig: one stage of pretraining at one size, read from YAML and validated. Imports no torch."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -11,8 +10,8 @@ from models.config import PositiveInt, Rate, Settings, override, unknown_name
 from models.training import OptimConfig, ParallelConfig
 from pretrain.data.config import BatchConfig, DataConfig
 from pretrain.guard import GuardConfig
+from pretrain.stage_names import CONFIG_DIR, list_stages
 
-CONFIG_DIR = Path(__file__).resolve().parent / "configs"
 NEW_MODALITY = "NEW"  # stands in a config for the modality that the command line names
 
 PassName = Literal["alone", "fused"]
@@ -152,11 +151,6 @@ class StageConfig(Settings):
     saving: SavingConfig
     log_every_steps: PositiveInt = 10
     seed: Annotated[int, Field(ge=0)] = 0
-
-
-def list_stages() -> tuple[str, ...]:
-    """Name every stage there is, one for each file in `pretrain/configs`."""
-    return tuple(sorted(path.stem for path in CONFIG_DIR.glob("*.yaml")))
 
 
 def load_stage(

@@ -88,7 +88,9 @@ def claim(folder: Path, config: StageConfig) -> None:
     if path.is_file():
         earlier = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         free = {"parallel", "num_workers", "log_every_steps", "saving"}
-        if changed := [key for key in values if key not in free and earlier.get(key) != values[key]]:
+        earlier |= {key: values[key] for key in free}
+        known = StageConfig.parse(earlier, where=str(path)).model_dump(mode="json")  # what is newer has its default
+        if changed := [key for key in values if known[key] != values[key]]:
             raise ValueError(
                 f"{folder.name} was begun with another {changed[0]!r}; go on with the same settings, or name another "
                 "run"

@@ -1,7 +1,8 @@
 """Estimates what a step of pretraining keeps on one device; without torch.
 
-Parameters, gradients and optimiser state are exact. Activations are counted from what autograd keeps of our layers,
-which the tests compare with the real thing; fragmentation and the device's own use are left to a reserve.
+Parameters and gradients are exact, and so is the optimiser's state but for vectors and small tables, whose moments stay
+float32. Activations are counted from what autograd keeps of our layers, which the tests compare with the real thing;
+fragmentation and the device's own use are left to a reserve.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from models.config import ModelConfig
+from models.training import MomentType, Recompute
 from pretrain.cost import (
     Pass,
     TransformerSizes,
@@ -26,6 +28,19 @@ GIB: Final = 2**30
 BYTES: Final = {"float32": 4, "bfloat16": 2}
 SCORE_BYTES: Final = 4  # the contrasts are computed in float32; pretrain/losses.py
 VALUES_PER_OUTPUT: Final = 3  # of a convolution with its norm and GELU: the input of each
+STEM_BYTES: Final = 4  # of those: half of them are float32 for the norms in any case, the others have a copy
+INT8_BLOCK: Final = 256  # numbers with a scale of float32; models/eight_bits.py
+
+KEPT_BYTES: Final[Mapping[str, Mapping[Recompute, tuple[int, int]]]] = {
+    "float32": {"none": (44, 20), "cheap": (28, 8), "layer": (4, 0)},
+    "bfloat16": {"none": (36, 12), "cheap": (16, 4), "layer": (4, 0)},
+}
+"""Bytes that a layer keeps of a token, by the type of the computation and by what is recomputed: for each number of the
+model's width, and for each of the feed-forward's. bfloat16 is autocast on a GPU, which keeps the residual stream and
+the inputs of norms in float32, and a copy in bfloat16 for each projection that reads them."""
+PASSING_BYTES: Final[Mapping[str, int]] = {"float32": 12, "bfloat16": 8}
+"""Bytes of the gradients that stand at once in the backward pass of a layer, for each number of the feed-forward's
+width: of the gate, of what it is multiplied by, and of their product."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +49,13 @@ class Layout:
 
     shard_size: int
     """Devices that share one copy of parameters, gradients and optimiser state; 1 shards nothing."""
-    has_checkpointing: bool
+    recompute: Recompute
     dtype: str
     """Of the computation."""
     state_dtype: str
-    """Of parameters, gradients and optimiser state."""
+    """Of parameters and gradients."""
+    optimizer_state: MomentType = "float32"
+    """How AdamW keeps its moments; float32 has the parameters' type."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +93,26 @@ def estimate_memory(work: Workload, layout: Layout, *, micro_batch_size: int) ->
     return {
         "parameters": total * state // layout.shard_size,
         "gradients": trained * state // layout.shard_size,
-        "AdamW state": 2 * trained * state // layout.shard_size,
+        "AdamW state": moment_bytes(trained, layout) // layout.shard_size,
         "gathered layers": _gathered(work, layout, total) * compute,
-        "activations": activation_values(work, has_checkpointing=layout.has_checkpointing) * micro_batch_size * compute,
+        "activations": activation_bytes(work, layout) * micro_batch_size,
         "scores of the contrasts": _count_scores(work, micro_batch_size) * SCORE_BYTES,
     }
 
 
-def activation_values(work: Workload, *, has_checkpointing: bool) -> int:
-    """Count the numbers that are kept of one sample for the backward pass, all passes with gradient together."""
-    kept, largest = 0, 0
+def moment_bytes(trained: int, layout: Layout) -> int:
+    """Count the bytes of the moments of so many parameters."""
+    if layout.optimizer_state == "int8":
+        return 2 * (trained + trained * BYTES["float32"] // INT8_BLOCK)
+    return 2 * trained * BYTES["bfloat16" if layout.optimizer_state == "bfloat16" else layout.state_dtype]
+
+
+def activation_bytes(work: Workload, layout: Layout) -> int:
+    """Count the bytes that are kept of one sample for the backward pass, and what that needs for a layer at a time.
+
+    The passes of the encoder that learn go through each layer together, those of the decoder one after the other.
+    """
+    kept, together, largest = 0, 0, 0
     for one in work.passes:
         if not one.has_gradient:
             continue
@@ -94,19 +121,26 @@ def activation_values(work: Workload, *, has_checkpointing: bool) -> int:
             assert work.decoder is not None, "a pass of the decoder needs its sizes"
             sizes = decoder_sizes(work.decoder, work.config)
         count = sum(one.tokens.values())
-        layer = count * layer_values(sizes)
-        is_recomputed = has_checkpointing and not one.is_decoder
-        kept += sizes.num_layers * (count * sizes.embed_dim if is_recomputed else layer)
-        largest = max(largest, 2 * layer if is_recomputed else layer)  # one layer's values, and their gradients
-        kept += sum(stem_values(name, work.config, one.tokens[name] - 1) for name in one.embedded)
+        kept += sizes.num_layers * count * layer_bytes(sizes, layout.dtype, recompute=layout.recompute)
+        passing = count * _passing_bytes(sizes, layout)
+        together += 0 if one.is_decoder else passing
+        largest = max(largest, passing)
+        kept += sum(stem_values(name, work.config, one.tokens[name] - 1) for name in one.embedded) * STEM_BYTES
         if "audio" in one.tokens and not one.is_decoder:
-            kept += _position_values(work.config, one.tokens["audio"] - 1)
-    return kept + largest
+            kept += _position_values(work.config, one.tokens["audio"] - 1) * STEM_BYTES
+    return kept + max(largest, together)
 
 
-def layer_values(sizes: ModelConfig) -> int:
-    """Count the numbers that one layer keeps of one token: 11 of the model's width, 5 of the feed-forward's."""
-    return 11 * sizes.embed_dim + 5 * sizes.ffn_dim
+def layer_bytes(sizes: ModelConfig, dtype: str, *, recompute: Recompute) -> int:
+    """Count the bytes that one layer keeps of one token."""
+    of_width, of_inner = KEPT_BYTES[dtype][recompute]
+    return of_width * sizes.embed_dim + of_inner * sizes.ffn_dim
+
+
+def _passing_bytes(sizes: ModelConfig, layout: Layout) -> int:
+    """Count the bytes of one token that one layer's backward pass needs for its time: what is recomputed, gradients."""
+    whole, kept = (layer_bytes(sizes, layout.dtype, recompute=choice) for choice in ("none", layout.recompute))
+    return whole - kept + PASSING_BYTES[layout.dtype] * sizes.ffn_dim
 
 
 def stem_values(name: str, config: ModelConfig, units: int) -> int:

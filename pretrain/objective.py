@@ -1,6 +1,6 @@
 """One step of pretraining: which passes are run, who teaches whom, and what it all adds up to."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -10,11 +10,11 @@ from torch.nn import functional
 
 from models.batch import Embedded, Tokens, Units
 from models.contrast import align, read_scale
-from models.encoder import FusionEncoder
+from models.encoder import FusionEncoder, Sequenced
 from models.modalities.base import Adapter
 from models.onepeace import OnePeace
 from models.world import Negatives
-from pretrain.config import ObjectiveConfig, PassName, TermConfig
+from pretrain.config import ObjectiveConfig, PassName
 from pretrain.decoder import Decoder, KeptTokens
 from pretrain.losses import denoising_loss
 from pretrain.masking import UnitMask
@@ -30,6 +30,18 @@ class PairBatch:
     """By modality."""
     masks: Mapping[str, UnitMask]
     """By term."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the passes of the encoder gave."""
+
+    alone: Mapping[str, Tokens]
+    """By modality, the whole sequences, each modality for itself."""
+    teachers: Mapping[tuple[PassName, str], Tensor]
+    """By pass and modality, (batch, tokens, dim) without gradient: what students are compared with."""
+    students: Sequence[Mapping[str, KeptTokens]]
+    """By masked pass and term."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +99,18 @@ class Objective(nn.Module):
             batch: samples of this process.
             gather: gives the features of the whole batch for the own ones.
         """
-        embedded = self.embed(batch)
-        alone = self.encode_alone(embedded)
-        vectors = self._project(alone)
+        encoded = self.encode(batch, with_terms=gather is not None)
+        vectors = self._project(encoded.alone)
         if gather is None:
             return vectors
         scale = read_scale(self.model.logit_scale)
         alignment = align(vectors, gather(vectors), scale=scale)
-        teachers = self.teach(embedded, alone)
-        students = self.study(embedded, batch)
+        students = self.decode(encoded.students)
         total, terms = alignment.loss, {"contrast": alignment.loss.detach()}
         for name, term in self.config.terms.items():
             loss = self.denoise(
                 students[name],
-                teachers[term.teacher, term.modality],
+                encoded.teachers[term.teacher, term.modality],
                 masked=batch.masks[name].masked,
                 real=batch.units[term.modality].real,
             )
@@ -108,41 +118,68 @@ class Objective(nn.Module):
             terms[name] = loss.detach()
         return StepLosses(total, terms, alignment.hits, scale.detach())
 
-    def embed(self, batch: PairBatch) -> dict[str, Embedded]:
-        """Run the stems once; every pass goes on from here."""
-        return {name: self._adapter(name).embed(value) for name, value in batch.inputs.items()}
+    def encode(self, batch: PairBatch, *, with_terms: bool) -> Encoded:
+        """Run every stem once, and every pass of the encoder: those that learn all together, and the others.
 
-    def encode_alone(self, embedded: Mapping[str, Embedded]) -> dict[str, Tokens]:
-        """Run the whole sequences, each modality alone."""
-        return {name: self._encode({name: self._place(name, value)})[name] for name, value in embedded.items()}
-
-    def teach(
-        self, embedded: Mapping[str, Embedded], alone: Mapping[str, Tokens]
-    ) -> dict[tuple[PassName, str], Tensor]:
-        """Give what students are compared with, (batch, tokens, dim) by pass and modality, without gradient."""
+        Args:
+            batch: samples of this process.
+            with_terms: run what the terms need, too.
+        """
+        embedded = {name: self._adapter(name).embed(value) for name, value in batch.inputs.items()}
+        # Drop path draws as passes are joined: these first, so that they drop the same with and without terms.
+        alone = {name: self._join({name: self._place(name, value)}) for name, value in embedded.items()}
+        masked = [self._join(self._mask(terms, embedded, batch)) for terms in self._by_pass()] if with_terms else []
+        is_taught = with_terms and any(term.teacher == "fused" for term in self.config.terms.values())
+        fused = self._join({name: self._place(name, value) for name, value in embedded.items()}) if is_taught else None
+        learning = [name for name in alone if self._learns(name)]
+        found = self._run([*(alone[name] for name in learning), *masked])
+        with torch.no_grad():
+            others = [name for name in alone if name not in learning]
+            fixed = self._run([*(alone[name] for name in others), *([] if fused is None else [fused])])
+        tokens = {name: found[number][name] for number, name in enumerate(learning)}
+        tokens |= {name: fixed[number][name] for number, name in enumerate(others)}
         teachers: dict[tuple[PassName, str], Tensor] = {
-            ("alone", name): tokens.features.detach() for name, tokens in alone.items()
+            ("alone", name): part.features.detach() for name, part in tokens.items()
         }
-        if any(term.teacher == "fused" for term in self.config.terms.values()):
-            with torch.no_grad():
-                fused = self._encode({name: self._place(name, value) for name, value in embedded.items()})
-            teachers |= {("fused", name): tokens.features for name, tokens in fused.items()}
-        return teachers
+        if fused is not None:
+            teachers |= {("fused", name): part.features for name, part in fixed[-1].items()}
+        students = [
+            {term: self._seen(term, part[self.config.terms[term].modality], batch) for term in terms}
+            for terms, part in zip(self._by_pass(), found[len(learning) :], strict=False)
+        ]
+        return Encoded({name: tokens[name] for name in alone}, teachers, students)
 
-    def study(self, embedded: Mapping[str, Embedded], batch: PairBatch) -> dict[str, Tensor]:
-        """Run the masked passes and the decoder; (batch, tokens, dim) by term."""
+    def decode(self, students: Sequence[Mapping[str, KeptTokens]]) -> dict[str, Tensor]:
+        """Fill in what the masked passes did not see; (batch, tokens, dim) by term."""
         found: dict[str, Tensor] = {}
-        for terms in _by_pass(self.config.terms):
-            names = {self.config.terms[term].modality: term for term in terms}
-            kept = {name: batch.masks[term].kept for name, term in names.items()}
-            encoded = self._encode({name: self._place(name, embedded[name], kept[name]) for name in names})
-            seen = {
-                name: KeptTokens(tokens.features, kept[name], batch.units[name].real)
-                for name, tokens in encoded.items()
-            }
+        for seen in students:
             assert self.decoder is not None, "terms need a decoder"
-            found |= {names[name]: decoded for name, decoded in self.decoder(seen).items()}
+            names = {self.config.terms[term].modality: term for term in seen}
+            decoded = self.decoder({modality: seen[term] for modality, term in names.items()})
+            found |= {names[modality]: features for modality, features in decoded.items()}
         return found
+
+    def _mask(self, terms: Sequence[str], embedded: Mapping[str, Embedded], batch: PairBatch) -> dict[str, Tokens]:
+        """Give what one masked pass sees."""
+        names = {self.config.terms[term].modality: term for term in terms}
+        return {name: self._place(name, embedded[name], batch.masks[term].kept) for name, term in names.items()}
+
+    def _seen(self, term: str, tokens: Tokens, batch: PairBatch) -> KeptTokens:
+        units = batch.units[self.config.terms[term].modality]
+        return KeptTokens(tokens.features, batch.masks[term].kept, units.real)
+
+    def _learns(self, name: str) -> bool:
+        """Tell whether a pass over one modality alone has anything to train."""
+        others = {key for other in self.model.adapters if other != name for key in self.model.own_parameters(other)}
+        used = (value for key, value in self.model.encoder.named_parameters() if f"encoder.{key}" not in others)
+        return any(value.requires_grad for value in (*used, *self.model.own_parameters(name).values()))
+
+    def _by_pass(self) -> list[list[str]]:
+        """Group the terms by the masked pass that serves them: one for each modality alone, one for the fused pair."""
+        groups: dict[str, list[str]] = {}
+        for name, term in self.config.terms.items():
+            groups.setdefault(term.modality if term.student == "alone" else "", []).append(name)
+        return list(groups.values())
 
     def _adapter(self, name: str) -> Adapter:
         return cast("Adapter", self.model.adapters[name])
@@ -150,20 +187,14 @@ class Objective(nn.Module):
     def _place(self, name: str, embedded: Embedded, kept: Tensor | None = None) -> Tokens:
         return self._adapter(name).place(embedded, kept)
 
-    def _encode(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        encoded: dict[str, Tokens] = self.model.encoder(tokens)
-        return encoded
+    def _join(self, tokens: Mapping[str, Tokens]) -> Sequenced:
+        return self.model.encoder.join(tokens)
+
+    def _run(self, passes: Sequence[Sequenced]) -> list[dict[str, Tokens]]:
+        return self.model.encoder.encode(passes) if passes else []
 
     def _project(self, alone: Mapping[str, Tokens]) -> dict[str, Tensor]:
         return {
             name: functional.normalize(self.model.projections[name](tokens.features[:, 0]), dim=1)
             for name, tokens in alone.items()
         }
-
-
-def _by_pass(terms: Mapping[str, TermConfig]) -> list[list[str]]:
-    """Group the terms by the masked pass that serves them: one for each modality alone, one for the fused pair."""
-    groups: dict[str, list[str]] = {}
-    for name, term in terms.items():
-        groups.setdefault(term.modality if term.student == "alone" else "", []).append(name)
-    return list(groups.values())

@@ -7,12 +7,13 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 
 import yaml
 from pydantic import Field
 
 from models.config import ModelConfig, Settings, load_config, unknown_name
+from models.training import Recompute
 from pretrain.cost import contrast_flops, count_layer, count_trained, stage_passes, step_flops
 from pretrain.memory import BYTES, GIB, Layout, Workload, count_all, estimate_memory, term_sizes
 
@@ -25,6 +26,12 @@ SECONDS_PER_DAY: Final = 86_400
 REDUCED_BYTES: Final = 4  # gradients are summed in float32
 MAX_TEXT_TOKENS: Final = 72  # class, 70 tokens, end; models/modalities/text.py
 SAMPLE_RATE_HZ: Final = 16_000  # models/modalities/audio.py
+
+_RECOMPUTED: Final[Mapping[Recompute, str]] = {
+    "none": "nothing",
+    "cheap": "what lies between products, whose operations are not counted",
+    "layer": "every layer",
+}
 
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -135,8 +142,8 @@ def build_plan(
 ) -> Plan:
     """Find the fastest way to run a stage on given devices.
 
-    Sharding over all devices, over those of one machine and none at all are tried, each with and without activation
-    checkpointing. Those that fit the config's micro-batch come first, for another one is another loss.
+    Sharding over all devices, over those of one machine and none at all are tried, each with every choice of what the
+    backward pass recomputes. Those that fit the config's micro-batch come first, for another one is another loss.
 
     Args:
         config: the stage at its size.
@@ -189,14 +196,15 @@ def _count_frames(num_samples: int, extractor: Iterable[tuple[int, int, int]]) -
 
 
 def _layouts(request: _Request) -> Iterator[Layout]:
-    """List the ways to shard, with and without checkpointing."""
+    """List the ways to shard, each with every choice of what is recomputed, the least work first."""
     parallel, per_machine = request.config.parallel, request.assumptions.gpus_per_machine
     shards = {1, request.gpus}
     if request.gpus % per_machine == 0:
         shards.add(per_machine)
+    choices = [choice for choice in get_args(Recompute) if choice != "cheap" or not parallel.has_compile]
     for shard_size in sorted(shards):
-        for has_checkpointing in (False, True):
-            yield Layout(shard_size, has_checkpointing, parallel.dtype, parallel.state_dtype)
+        for choice in choices:
+            yield Layout(shard_size, choice, parallel.dtype, parallel.state_dtype, request.config.optim.state)
 
 
 def _workload(request: _Request, *, is_split: bool) -> Workload:
@@ -224,7 +232,7 @@ def _try(request: _Request, layout: Layout) -> Plan | None:
         return None
     micro = max((size for size in fitting if size <= config.batch.micro_batch_size), default=fitting[0])
     work = _workload(request, is_split=share > micro)
-    executed = _sample_flops(work, micro, recomputed=layout.has_checkpointing) * share
+    executed = _sample_flops(work, micro, recomputed=layout.recompute == "layer") * share
     return Plan(
         config=config,
         gpu_name=request.gpu_name,
@@ -278,12 +286,12 @@ def _communication_s(request: _Request, work: Workload, layout: Layout, *, micro
 def _too_large(request: _Request) -> str:
     """Say by how much one sample does not fit."""
     config, parallel = request.config, request.config.parallel
-    least = Layout(request.gpus, True, parallel.dtype, parallel.state_dtype)
+    least = Layout(request.gpus, "layer", parallel.dtype, parallel.state_dtype, config.optim.state)
     need = sum(estimate_memory(_workload(request, is_split=False), least, micro_batch_size=1).values()) / GB
     return (
         f"{config.stage} of size {config.size} does not fit {request.gpus} x {request.gpu_name}: one sample needs "
         f"{need:.1f} GB a device, {request.room / GB:.1f} GB are there; take more devices or larger ones, or "
-        "parallel.state_dtype=bfloat16 for a trial"
+        "optim.state=int8, or besides parallel.state_dtype=bfloat16 for a trial"
     )
 
 
@@ -293,12 +301,13 @@ def launch_command(plan: Plan) -> str:
     machines = math.ceil(plan.gpus / per_machine)
     where = "--standalone" if machines == 1 else f"--nnodes={machines} --rdzv-backend=c10d --rdzv-endpoint=HOST:29500"
     shard = plan.layout.shard_size
-    kind = "none" if shard == 1 else "full" if shard == plan.gpus else "hybrid"
+    kind = "full" if shard == plan.gpus else "hybrid"
     lanes = math.gcd(plan.micro_batch_size, plan.config.batch.lanes_per_micro_batch)
     settings = {
         "parallel.shard": kind,
         **({"parallel.shard_size": shard} if kind == "hybrid" else {}),
-        "parallel.has_checkpointing": str(plan.layout.has_checkpointing).lower(),
+        "parallel.recompute": plan.layout.recompute,
+        **{key: value for key, value in _narrow(plan.layout).items() if value != "float32"},
         "batch.micro_batch_size": plan.micro_batch_size,
         "batch.lanes_per_micro_batch": lanes,
     }
@@ -307,6 +316,11 @@ def launch_command(plan: Plan) -> str:
     return (
         f"torchrun {where} --nproc-per-node={per_machine} pretrain/run.py {config.stage} --size {config.size} {flags}"
     )
+
+
+def _narrow(layout: Layout) -> dict[str, str]:
+    """Give the settings that make a training smaller, which are float32 unless something is said."""
+    return {"parallel.state_dtype": layout.state_dtype, "optim.state": layout.optimizer_state}
 
 
 def render_plan(plan: Plan) -> str:
@@ -341,7 +355,8 @@ def render_plan(plan: Plan) -> str:
 
 def _assumed_lines(plan: Plan, lengths: str) -> list[str]:
     assumed, gpu, asked = plan.assumptions, plan.gpu, plan.config.batch.micro_batch_size
-    checkpointing = "with" if plan.layout.has_checkpointing else "without"
+    layout = plan.layout
+    moments = layout.state_dtype if layout.optimizer_state == "float32" else layout.optimizer_state
     lines = [
         f"{gpu.peak_tflops:g} TFLOP/s, {gpu.memory_gb:g} GB, {gpu.link_gb_per_s:g} GB/s one way ({gpu.source})",
         f"what is executed reaches {assumed.efficiency:.0%} of the peak; exchanges run beside it",
@@ -349,12 +364,12 @@ def _assumed_lines(plan: Plan, lengths: str) -> list[str]:
         f"links reach {assumed.link_efficiency:.0%}",
         f"{assumed.reserve:.0%} of the memory stays free",
         f"every sequence at its longest, tokens: {lengths}",
-        f"computing in {plan.layout.dtype}, weights and AdamW in {plan.layout.state_dtype}",
-        f"layers {checkpointing} activation checkpointing",
+        f"computing in {layout.dtype}, weights in {layout.state_dtype}, AdamW's moments in {moments}",
+        f"the backward pass recomputes {_RECOMPUTED[layout.recompute]}",
         "a pass with gradient costs three forwards; frozen weights count as trained ones",
     ]
-    if plan.layout.dtype != "bfloat16":
-        lines.append(f"the peak is that of bfloat16; {plan.layout.dtype} takes 2 to 15 times as long")
+    if layout.dtype != "bfloat16":
+        lines.append(f"the peak is that of bfloat16; {layout.dtype} takes 2 to 15 times as long")
     if plan.micro_batch_size != asked:
         lines.append(
             f"micro-batches of {plan.micro_batch_size} instead of the config's {asked}: the denoising contrast has "

@@ -14,6 +14,8 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 from torch.optim import Optimizer
 
+from models.adamw import LeanAdamW
+
 MODEL = "model."
 OPTIMIZER = "optimizer."
 COUNTER = "step"  # torch's name for the one entry of an optimiser that is a single number
@@ -84,32 +86,16 @@ def read_state(path: Path, *, layout: StateLayout, model: nn.Module, optimizer: 
         ValueError: a shard is missing or damaged, or a name, shape or type is not that of the model; one line.
     """
     state = _tensors_of(model)
-    trained = _trained(state, optimizer)
     stored = _stored(path)
-    stateless = set(layout.without_state)
-    kept = {
-        f"{OPTIMIZER}{name}.{key}": (name, key)
-        for name in trained
-        if name not in stateless
-        for key in layout.state_keys
-    }
-    shapes = {full: _shape_of(key, trained[name]) for full, (name, key) in kept.items()}
-    _refuse_misfit(path, stored, state=state, kept=shapes)
-    targets = {f"{MODEL}{name}": torch.empty_like(value.detach()) for name, value in state.items()}
-    devices = _counter_devices(optimizer)
-    for full, (name, key) in kept.items():
-        dtype = stored[full].properties.dtype
-        is_counter, parameter = key == COUNTER, trained[name]
-        counter = torch.empty((), dtype=dtype, device=devices[parameter])
-        targets[full] = counter if is_counter else torch.empty_like(parameter.detach(), dtype=dtype)
+    moments = _make_room(optimizer, _trained(state, optimizer), layout)
+    rooms = {f"{OPTIMIZER}{name}.{key}": room for name, kept in moments.items() for key, room in kept.items()}
+    _refuse_misfit(path, stored, wanted={**{f"{MODEL}{name}": value for name, value in state.items()}, **rooms})
+    targets = {f"{MODEL}{name}": torch.empty_like(value.detach()) for name, value in state.items()} | rooms
     try:
         is_single = not (dist.is_available() and dist.is_initialized())
         load(targets, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=is_single)
     except CheckpointException as error:
         raise _damaged(path, first_failure(error)[1]) from None
-    moments: dict[str, dict[str, Tensor]] = {}
-    for full, (name, key) in kept.items():
-        moments.setdefault(name, {})[key] = targets[full]
     return LoadedState({name: targets[f"{MODEL}{name}"] for name in state}, moments)
 
 
@@ -168,18 +154,10 @@ def _stored(path: Path) -> dict[str, TensorStorageMetadata]:
     return stored
 
 
-def _refuse_misfit(
-    path: Path,
-    stored: Mapping[str, TensorStorageMetadata],
-    *,
-    state: Mapping[str, Tensor],
-    kept: Mapping[str, torch.Size],
-) -> None:
+def _refuse_misfit(path: Path, stored: Mapping[str, TensorStorageMetadata], *, wanted: Mapping[str, Tensor]) -> None:
     """Compare a checkpoint's names, shapes and types with what the model and the optimiser want."""
-    wanted = {f"{MODEL}{name}": value for name, value in state.items()}
-    names = {*wanted, *kept}
     problems = []
-    for word, odd in (("missing", names - stored.keys()), ("unexpected", stored.keys() - names)):
+    for word, odd in (("missing", wanted.keys() - stored.keys()), ("unexpected", stored.keys() - wanted.keys())):
         if odd:
             problems.append(f"{len(odd)} {word} ({', '.join(sorted(odd)[:3])}{', ...' if len(odd) > 3 else ''})")
     for name, value in wanted.items():
@@ -188,10 +166,6 @@ def _refuse_misfit(
             problems.append(
                 f"{name} is {entry.properties.dtype} {tuple(entry.size)}, expected {value.dtype} {tuple(value.shape)}"
             )
-    for name, shape in kept.items():
-        entry = stored.get(name)
-        if entry is not None and entry.size != shape:
-            problems.append(f"{name} is {tuple(entry.size)}, expected {tuple(shape)}")
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise ValueError(
@@ -200,16 +174,26 @@ def _refuse_misfit(
         )
 
 
-def _shape_of(key: str, parameter: Tensor) -> torch.Size:
-    """Say what shape an entry of the optimiser has: that of its parameter, or none where it counts steps."""
-    return torch.Size() if key == COUNTER else parameter.shape
-
-
-def _counter_devices(optimizer: Optimizer) -> dict[Tensor, torch.device]:
-    """Say where the optimiser wants the step count of each parameter: beside it only where its kernels read it."""
-    devices: dict[Tensor, torch.device] = {}
+def _make_room(
+    optimizer: Optimizer, trained: Mapping[str, Tensor], layout: StateLayout
+) -> dict[str, dict[str, Tensor]]:
+    """Give tensors for what the optimiser keeps, by parameter and key; torch's keep numbers like the parameter's."""
+    stateless = set(layout.without_state)
+    names = {parameter: name for name, parameter in trained.items() if name not in stateless}
+    rooms = {}
     for group in optimizer.param_groups:
-        is_beside = bool(group.get("fused")) or bool(group.get("capturable"))
+        is_beside = bool(group.get("fused")) or bool(group.get("capturable"))  # then kernels read the count of steps
         for parameter in group["params"]:
-            devices[parameter] = parameter.device if is_beside else torch.device("cpu")
-    return devices
+            if parameter not in names:
+                continue
+            if isinstance(optimizer, LeanAdamW):
+                rooms[names[parameter]] = optimizer.empty_state(parameter)
+                continue
+            place = parameter.device if is_beside else torch.device("cpu")
+            rooms[names[parameter]] = {
+                key: torch.empty((), dtype=torch.float32, device=place)
+                if key == COUNTER
+                else torch.empty_like(parameter.detach())
+                for key in layout.state_keys
+            }
+    return rooms

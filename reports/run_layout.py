@@ -12,7 +12,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,15 @@ def metric_key(name: str) -> str:
     spelled = re.sub(r"\b[rR]@(?=\d)", "r_at_", name).replace("@", "_at_").replace("%", "percent")
     parts = (re.sub(r"[^A-Za-z0-9_\-. ]", "_", part).strip(". ") for part in spelled.split("/"))
     return "/".join(part for part in parts if part)[:200].rstrip("/. ") or "unnamed"
+
+
+def free_key(name: str, taken: Container[str]) -> str:
+    """Turn a name into one that MLflow accepts and that is not taken, if need be with a number behind it."""
+    key = base = metric_key(name)
+    number = 2
+    while key in taken:
+        key, number = f"{base[:190]}_{number}", number + 1
+    return key
 
 
 def run_name(record: Record) -> str:
@@ -147,10 +156,7 @@ def unpack(tags: Mapping[str, str], *, run: str) -> Record:
 def _list_metrics(record: Record) -> Iterator[tuple[str, float]]:
     taken: set[str] = set()
     for metric in record.metrics:
-        key = base = metric_key(f"{record.task}/{record.split}/{metric.name}")
-        number = 2
-        while key in taken:
-            key, number = f"{base[:190]}_{number}", number + 1
+        key = free_key(f"{record.task}/{record.split}/{metric.name}", taken)
         taken.add(key)
         comparison = _paper_comparison(record, metric.name)
         values = {key: metric.value, f"{key}/ci_low": metric.ci_low, f"{key}/ci_high": metric.ci_high}

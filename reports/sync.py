@@ -1,7 +1,7 @@
-"""What lies on disk into MLflow: records and trainings that a store has not, or has in part.
+"""What lies on disk into MLflow: records, trainings and benchmarks that a store has not, or has in part.
 
 Nothing is there twice, however often this runs: a record is known by its own id, a training by the run that was noted
-in its folder.
+in its folder, a benchmark by its digest.
 """
 
 import argparse
@@ -46,20 +46,23 @@ class Outcome:
         records: how many records became what.
         num_trainings: that a log was found of.
         num_values: of their curves that were sent.
-        problems: one line for each record or training that could not be read.
+        benchmarks: how many benchmarks became what.
+        problems: one line for each record, training or benchmark that could not be read.
     """
 
     records: Counter[Sent]
     num_trainings: int
     num_values: int
+    benchmarks: Counter[Sent]
     problems: tuple[str, ...]
 
     def to_text(self) -> str:
-        """Say it in a line or two."""
-        counts = [f"{self.records[what]} {what}" for what in Sent if self.records[what]]
-        lines = [f"{self.records.total()} records: {', '.join(counts) or 'none'}"]
+        """Say it in a line each."""
+        lines = [f"{self.records.total()} records: {_say(self.records)}"]
         if self.num_trainings:
             lines.append(f"{self.num_trainings} trainings: {self.num_values} values sent")
+        if self.benchmarks:
+            lines.append(f"{self.benchmarks.total()} benchmarks: {_say(self.benchmarks)}")
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -102,7 +105,8 @@ def sync(folders: Sequence[Path], tracking_uri: str) -> Outcome:
         counts += _send_command(command, tracking_uri)
     trainings = sorted({path.parent for folder in folders for path in folder.rglob(LIVE_FILE)})
     sent = [_resend(folder, tracking_uri, problems) for folder in trainings]
-    return Outcome(counts, len(trainings), sum(sent), tuple(problems))
+    benchmarks = Counter(_send_benchmarks(folders, tracking_uri, problems))
+    return Outcome(counts, len(trainings), sum(sent), benchmarks, tuple(problems))
 
 
 def _find_records(root: Path, problems: list[str]) -> Iterator[Found]:
@@ -150,3 +154,24 @@ def _resend(folder: Path, tracking_uri: str, problems: list[str]) -> int:
     except (ValueError, FileNotFoundError) as error:
         problems.append(str(error))
         return 0
+
+
+def _send_benchmarks(folders: Sequence[Path], tracking_uri: str, problems: list[str]) -> Iterator[Sent]:
+    """Send what lies in folders that benchmarks are kept in."""
+    from reports.benchmark import FOLDER, read_benchmark
+    from reports.benchmark_sender import log_benchmark
+
+    found = sorted({path.absolute() for folder in folders for path in folder.rglob("*.json")})
+    for path in found:
+        if path.parent.name != FOLDER:
+            continue
+        try:
+            benchmark = read_benchmark(path)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        yield log_benchmark(benchmark, tracking_uri=tracking_uri, file=path)
+
+
+def _say(counts: Counter[Sent]) -> str:
+    return ", ".join(f"{counts[what]} {what}" for what in Sent if counts[what]) or "none"

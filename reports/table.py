@@ -80,9 +80,16 @@ def render_table(records: Iterable[Record], *, style: Style = "text") -> str:
 
 
 def render_text(
-    cells: Sequence[Sequence[str]], *, header: Sequence[str], wrapped: frozenset[str] = WRAPPED_COLUMNS
+    cells: Sequence[Sequence[str]],
+    *,
+    header: Sequence[str],
+    wrapped: frozenset[str] = WRAPPED_COLUMNS,
+    numbers: frozenset[str] = NUMBER_COLUMNS,
 ) -> str:
-    """Align cells under their header; the columns named in `wrapped` are broken over lines where 120 are not enough."""
+    """Align cells under their header, those of the columns named in `numbers` to the right.
+
+    The columns named in `wrapped` are broken over lines where 120 are not enough.
+    """
     table = [list(header), *map(list, cells)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     flexible = [i for i, name in enumerate(header) if name in wrapped]
@@ -92,13 +99,17 @@ def render_text(
             break
         widths[widest] -= 1
     rule = ["-" * width for width in widths]
-    lines = [line for row in (table[0], rule, *table[1:]) for line in _text_lines(row, widths=widths, header=header)]
+    is_number = [name in numbers for name in header]
+    rows = (table[0], rule, *table[1:])
+    lines = [line for row in rows for line in _text_lines(row, widths=widths, is_number=is_number)]
     return "".join(f"{line}\n" for line in lines)
 
 
-def render_markdown(cells: Sequence[Sequence[str]], *, header: Sequence[str]) -> str:
-    """Set cells under their header as a Markdown table, one line a row."""
-    rule = ["---:" if name in NUMBER_COLUMNS else "---" for name in header]
+def render_markdown(
+    cells: Sequence[Sequence[str]], *, header: Sequence[str], numbers: frozenset[str] = NUMBER_COLUMNS
+) -> str:
+    """Set cells under their header as a Markdown table, one line a row; `numbers` as in `render_text`."""
+    rule = ["---:" if name in numbers else "---" for name in header]
     lines = [header, rule, *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -233,14 +244,14 @@ def _render_csv(rows: Sequence[Row]) -> str:
     return buffer.getvalue()
 
 
-def _text_lines(row: Sequence[str], *, widths: Sequence[int], header: Sequence[str]) -> list[str]:
+def _text_lines(row: Sequence[str], *, widths: Sequence[int], is_number: Sequence[bool]) -> list[str]:
     columns = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
     height = max(map(len, columns))
     lines = []
     for i in range(height):
         parts = []
-        for name, column, width in zip(header, columns, widths, strict=True):
+        for is_right, column, width in zip(is_number, columns, widths, strict=True):
             part = column[i] if i < len(column) else ""
-            parts.append(part.rjust(width) if name in NUMBER_COLUMNS else part.ljust(width))
+            parts.append(part.rjust(width) if is_right else part.ljust(width))
         lines.append((" " * GAP_WIDTH).join(parts).rstrip())
     return lines

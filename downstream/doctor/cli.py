@@ -11,11 +11,6 @@ from downstream.tasks.base import RunOptions
 from downstream.workplace import count_ranks
 
 COMMAND = "doctor"
-HELP = (
-    "doctor TASK, with the options of a run or with --run FOLDER, finds out why a number may be off: the cheapest "
-    "checks first, each in a line, then the first cause and what to do. Exit code 0: nothing is suspect; 3: a cause "
-    "is named; 2: usage; 4: data or weights are missing."
-)
 LONG = 50
 UNSEEN = "whether these are the very weights and the very files that were published, no check sees"
 EXIT_HEALTHY, EXIT_CAUSE, EXIT_MISSING = 0, 3, 4

@@ -149,7 +149,7 @@ class ViTAdapter(nn.Module):
         dim = model.config.embed_dim
         self.model = model
         self.drop_activations = drop_activations
-        self.encoder.is_checkpointed = drop_activations
+        self.encoder.recompute = "layer" if drop_activations else "none"
         self.spm = SpatialPrior(dim, config.conv_planes)
         self.level_embed = nn.Parameter(torch.randn(3, dim))
         extra = (0, 0, 0, config.num_extra_extractors)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.checkpoint.describe import Description, describe
+from models.checkpoint.empty import build_empty
 from models.checkpoint.inert import printable
 from models.checkpoint.memory import check_memory
 from models.checkpoint.reader import Checkpoint, open_checkpoint
@@ -120,8 +121,7 @@ def load_branches(
     checkpoint = open_checkpoint(path)
     description = describe(checkpoint)
     config = _choose_config(size, description, branches)
-    with torch.device("meta"):
-        model = OnePeace(config)
+    model = build_empty(config)
     picked, left_out = _pick(checkpoint, config)
     wanted = {name: value.shape for name, value in model.state_dict().items()}
     sources, report = _plan({ours: checkpoint.names[name].shape for ours, name in picked.items()}, wanted)

@@ -1,5 +1,6 @@
 """What each name in a checkpoint is for: a branch, the shared encoder, a head, the pretraining decoder, or unknown."""
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -63,6 +64,7 @@ def encoder_name(name: str) -> str | None:
     return None if ours is None or ours.startswith(HEAD_PREFIX) else ours
 
 
+@functools.lru_cache(maxsize=2**12)  # loading asks eight times for each name, and tries some seventy patterns on it
 def _any_name(name: str) -> str | None:
     """Give our name of a published parameter, or of one that has our name already."""
     ours = our_name(name)

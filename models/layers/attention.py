@@ -1,11 +1,35 @@
 """Self-attention shared by all modalities, with the Sub-LN norm before its output projection."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from models.layout import Layout
 
 EXTRA_CHANNELS = 8  # fused kernels want widths that are multiples of it
 LOWEST_SCORE = -1e30
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What is added to the scores of one pass."""
+
+    bias: Tensor | None
+    """Broadcastable to (batch, heads, tokens, tokens): position bias within a modality, 0 between two."""
+    padding_mask: Tensor | None = None
+    """(batch, tokens), bool, True is padding, which no query sees; None when nothing is padded."""
+
+    def keep(self, samples: Tensor) -> "Scores":
+        """Take what belongs to some samples, (kept,) int64."""
+        bias, mask = self.bias, self.padding_mask
+        if bias is not None and len(bias) > 1:
+            bias = bias[samples.to(bias.device)]
+        return Scores(bias, None if mask is None else mask[samples.to(mask.device)])
 
 
 class SelfAttention(nn.Module):
@@ -32,33 +56,98 @@ class SelfAttention(nn.Module):
         self.head_scales = nn.Parameter(torch.ones(num_heads)) if has_head_scales else None
 
     def forward(self, x: Tensor, bias: Tensor | None, padding_mask: Tensor | None = None) -> Tensor:
-        """Mix the tokens of all modalities.
+        """Mix the tokens of one batch, (batch, tokens, dim) in and out, normalised before; see `Scores`."""
+        q, k, v = (project(x) for project in (self.q_proj, self.k_proj, self.v_proj))
+        return self._finish(self._mix(q, k, v, Scores(bias, padding_mask)))
+
+    def attend(self, rows: Tensor, layout: Layout, scores: Sequence[Scores]) -> Tensor:
+        """Mix the tokens of several passes, each within its own sequences.
 
         Args:
-            x: (batch, tokens, dim), normalised; modalities side by side in config order.
-            bias: broadcastable to (batch, heads, tokens, tokens), added to the scores: position bias within a
-                modality, 0 between two; None adds nothing.
-            padding_mask: (batch, tokens), bool, True is padding, which no query sees; None when nothing is padded.
+            rows: (rows, dim), normalised.
+            layout: where whose tokens stand among them.
+            scores: by pass.
 
         Returns:
-            (batch, tokens, dim); rows of padding mean nothing.
+            (rows, dim)
         """
-        q, k, v = (self._heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))
-        width = q.shape[-1]
-        if padding_mask is not None:
-            q, k, v = hide_keys(q, k, v, padding_mask)
-        mask = None if bias is None else bias.to(q.dtype)
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=width**-0.5)
-        mixed = mixed[..., :width]
+        projected = [project(rows) for project in (self.q_proj, self.k_proj, self.v_proj)]
+        mixed: dict[tuple[int, str], Tensor] = {}
+        for number, blocks in enumerate(layout.passes):
+            q, k, v = (_join([block.unpack(part) for block in blocks.values()], dim=1) for part in projected)
+            tokens = self._mix(q, k, v, scores[number])
+            parts = tokens.split([block.length for block in blocks.values()], dim=1)
+            for (name, block), part in zip(blocks.items(), parts, strict=True):
+                mixed[number, name] = block.pack(part)
+        return self._finish(_join([mixed[place] for place in layout.ordered()], dim=0))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+        """Attend, (batch, tokens, dim) in and out."""
+        q, k, v = (part.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v))
+        bias = None if scores.bias is None else scores.bias.to(q.dtype)
+        mixed = attend(q, k, v, bias, scores.padding_mask)
         if self.head_scales is not None:
             mixed = mixed * self.head_scales[:, None, None]
-        merged: Tensor = self.inner_norm(mixed.transpose(1, 2).flatten(2))
-        projected: Tensor = self.out_proj(merged)
-        return projected
+        return mixed.transpose(1, 2).flatten(2)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """Cut (batch, tokens, dim) into (batch, heads, tokens, dim / heads)."""
-        return x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
+    def _finish(self, mixed: Tensor) -> Tensor:
+        out: Tensor = self.out_proj(self.inner_norm(mixed))
+        return out
+
+
+def _join(parts: Sequence[Tensor], *, dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, padding_mask: Tensor | None) -> Tensor:
+    """Attend with the library's fused kernel, or where that has no gradient of the bias, with our own.
+
+    Args:
+        q: (batch, heads, tokens, width).
+        k: as q.
+        v: as q.
+        bias: as in `Scores`.
+        padding_mask: as in `Scores`.
+
+    Returns:
+        As q; rows of padding mean nothing.
+    """
+    if bias is not None and bias.requires_grad and torch.is_grad_enabled() and q.device.type == "cpu" and len(q):
+        spelled: Tensor = _Attend.apply(q, k, v, bias, padding_mask)  # type: ignore[no-untyped-call]
+        return spelled
+    width = q.shape[-1]
+    if padding_mask is not None:
+        q, k, v = hide_keys(q, k, v, padding_mask)
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=width**-0.5)[..., :width]
+
+
+class _Attend(torch.autograd.Function):
+    """Attention with a gradient of the bias: as few runs over the scores as there can be, and in place."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, padding_mask: Tensor | None) -> Tensor:
+        scores = torch.matmul(q, k.transpose(2, 3)).mul_(q.shape[-1] ** -0.5).add_(bias)
+        if padding_mask is not None:
+            scores.masked_fill_(padding_mask[:, None, None, :], max(LOWEST_SCORE, torch.finfo(scores.dtype).min / 2))
+        weights = torch.softmax(scores, dim=-1, out=scores)
+        ctx.save_for_backward(q, k, v, weights)
+        ctx.bias_size = len(bias)
+        return torch.matmul(weights, v)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weights = ctx.saved_tensors
+        grad_v = torch.matmul(weights.transpose(2, 3), grad)
+        grad_scores = torch.matmul(grad, v.transpose(2, 3))
+        grad_scores = torch._softmax_backward_data(grad_scores, weights, -1, weights.dtype)
+        grad_bias = None
+        if ctx.needs_input_grad[3]:
+            grad_bias = grad_scores if ctx.bias_size > 1 else grad_scores.sum(dim=0, keepdim=True)
+        scale = q.shape[-1] ** -0.5
+        grad_q = torch.matmul(grad_scores, k).mul_(scale)
+        grad_k = torch.matmul(grad_scores.transpose(2, 3), q).mul_(scale)
+        return grad_q, grad_k, grad_v, grad_bias, None
 
 
 def hide_keys(q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import RectBivariateSpline
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -49,15 +48,15 @@ def token_buckets(length: int, bucket_size: int, device: torch.device) -> Tensor
 @functools.lru_cache(maxsize=8)
 @torch.inference_mode(False)  # what is kept here may be needed for a gradient later
 def _all_token_buckets(bucket_size: int, device: torch.device) -> Tensor:
-    position = torch.arange(MAX_POSITIONS, device="cpu")
-    distance = position[:, None] - position[None, :]
+    distance = torch.arange(MAX_POSITIONS - 1, -MAX_POSITIONS, -1, device="cpu")  # each once, from last to first
     mid = bucket_size // 2
     # Below `mid` the logarithm is not used; its argument is kept inside its domain.
     far = torch.where(distance.abs() < mid, mid - 1, distance.abs()).clamp(min=1)
     ratio = torch.log(far / mid) / math.log((MAX_POSITIONS - 1) / mid)
     log_bucket = torch.ceil(ratio * (mid - 1)) + mid
     bucket = torch.where(distance.abs() <= mid, distance, log_bucket.long() * distance.sign()) + bucket_size - 1
-    return _with_class_rows(bucket, first_row=2 * bucket_size - 1).to(device)
+    rows = bucket.unfold(0, MAX_POSITIONS, 1).flip(0)  # a query's row is that of the one before, moved by one
+    return _with_class_rows(rows, first_row=2 * bucket_size - 1).to(device)
 
 
 @functools.lru_cache(maxsize=4)
@@ -186,6 +185,8 @@ def resize_grid_table(table: Tensor, grid_size: int) -> Tensor:
             f"a relative table of a {source_grid} x {source_grid} grid cannot become one of {grid_size} x {grid_size}; "
             "expected a source of at least 3 x 3 and a target that is not smaller"
         )
+    from scipy.interpolate import RectBivariateSpline  # half a second, and only another resolution needs it
+
     knots = _geometric_knots(source_span, span)
     target = np.clip(np.arange(span, dtype=np.float64) - span // 2, knots[0], knots[-1])
     source = table[:-NUM_CLASS_ROWS].detach().double().cpu().numpy()

@@ -1,14 +1,15 @@
 """What two modalities have in common: the encoder of the model, and the ones that the paper compares it with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from torch import nn
 
 from models.batch import Tokens
 from models.config import ModelConfig
-from models.encoder import FusionEncoder, FusionLayer
+from models.encoder import FusionEncoder, FusionLayer, Sequenced
 from models.onepeace import OnePeace
+from models.training import Recompute
 from pretrain.ablation.config import Sharing
 from pretrain.config import StageConfig
 from pretrain.objective import Objective
@@ -27,7 +28,11 @@ class SeparateEncoders(nn.Module):
         self.by_modality = nn.ModuleDict(dict(encoders))
 
     def forward(self, tokens: Mapping[str, Tokens]) -> dict[str, Tokens]:
-        """Encode one modality; keys and shapes as of `FusionEncoder.forward`.
+        """Encode one modality; keys, shapes and errors as of `join` and `FusionEncoder.forward`."""
+        return self.encode([self.join(tokens)])[0]
+
+    def join(self, tokens: Mapping[str, Tokens]) -> Sequenced:
+        """Prepare one modality; see `FusionEncoder.join`.
 
         Raises:
             ValueError: several modalities, which have no attention in common, or an unknown one.
@@ -37,8 +42,14 @@ class SeparateEncoders(nn.Module):
         (name,) = tokens
         if name not in self.by_modality:
             raise ValueError(f"this model has no modality {name!r}, only {', '.join(self.by_modality)}")
-        encoded: dict[str, Tokens] = self.by_modality[name](tokens)
-        return encoded
+        return self._own(name).join(tokens)
+
+    def encode(self, passes: Sequence[Sequenced]) -> list[dict[str, Tokens]]:
+        """Encode each pass by the encoder of its modality; see `FusionEncoder.encode`."""
+        return [self._own(next(iter(sequence.spans))).encode([sequence])[0] for sequence in passes]
+
+    def _own(self, name: str) -> FusionEncoder:
+        return cast("FusionEncoder", self.by_modality[name])
 
     @property
     def encoders(self) -> tuple[FusionEncoder, ...]:
@@ -51,14 +62,14 @@ class SeparateEncoders(nn.Module):
         return tuple(layer for encoder in self.encoders for layer in encoder.layers)
 
     @property
-    def is_checkpointed(self) -> bool:
-        """Recompute each layer in the backward pass."""
-        return all(encoder.is_checkpointed for encoder in self.encoders)
+    def recompute(self) -> Recompute:
+        """What of a layer is computed again in the backward pass."""
+        return self.encoders[0].recompute
 
-    @is_checkpointed.setter
-    def is_checkpointed(self, value: bool) -> None:
+    @recompute.setter
+    def recompute(self, value: Recompute) -> None:
         for encoder in self.encoders:
-            encoder.is_checkpointed = value
+            encoder.recompute = value
 
 
 def build_variant(config: StageConfig, *, base: StageConfig, sharing: Sharing) -> Objective:

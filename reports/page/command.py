@@ -13,18 +13,13 @@ from reports.record import Record
 from reports.store import EXPERIMENT, load_records
 from reports.target import Target
 from reports.training_run import EXPERIMENT as PRETRAIN_EXPERIMENT
+from reports.whole_file import write_whole
 
 if TYPE_CHECKING:
     from reports.page.data import Page
     from reports.page.sources import Sources
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-FORMS: Final = {
-    "html": "the report page: one HTML file with results, histories, curves, samples and ablations",
-    "md": "the report page as Markdown",
-    "csv": "the report page's numbers as CSV",
-    "json": "all that the report page says as JSON",
-}
 STDOUT: Final = "-"
 
 
@@ -90,18 +85,6 @@ def render(page: "Page", form: str) -> str:
 
     forms = {"html": render_html, "md": render_page_markdown, "csv": render_csv}
     return forms[form](page) if form in forms else page.to_json()
-
-
-def write_whole(path: Path, text: str) -> int:
-    """Write a file so that a reader sees the whole of it or none; gives its size in bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path.stat().st_size
 
 
 def _load(tracking_uri: str) -> tuple[Record, ...]:

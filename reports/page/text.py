@@ -67,7 +67,7 @@ def render_page_markdown(page: Page) -> str:
     parts = [
         "# ONE-PEACE, reproduced\n",
         f"{page.num_records} records, {_when(page.first_at)} to {_when(page.last_at)} UTC; code at {commits}.\n",
-        *(f"{_safe(note)}\n" for note in page.notes),
+        *(f"{safe_line(note)}\n" for note in page.notes),
         "## Against the paper\n",
         _table(_PAPER_HEADER, _paper_rows(paper)) if paper else NO_PAPER,
         *_open_numbers(page),
@@ -163,7 +163,7 @@ def _open_numbers(page: Page) -> Iterator[str]:
 
 def _run_parts(run: Run) -> Iterator[str]:
     data, weights = run.data, run.checkpoint
-    yield f"### {_safe(run.title)}, {_safe(run.setting)}, {_safe(run.split)} ({run.profile})\n"
+    yield f"### {safe_line(run.title)}, {safe_line(run.setting)}, {safe_line(run.split)} ({run.profile})\n"
     expected = "a number that nobody says" if data.n_expected is None else data.n_expected
     lines = [
         f"protocol `{run.protocol}`, {data.name}, version {data.version}, {data.n} of {expected} samples",
@@ -172,8 +172,8 @@ def _run_parts(run: Run) -> Iterator[str]:
         *run.remarks,
         f"`{run.command}`, seed {run.seed}, code at {_commit(run)}, {run.device}",
     ]
-    yield "".join(f"* {_safe(line)}\n" for line in lines)
-    yield f"{_safe(run.history.metric)}, newest first:\n"
+    yield "".join(f"* {safe_line(line)}\n" for line in lines)
+    yield f"{safe_line(run.history.metric)}, newest first:\n"
     yield _table(_HISTORY_HEADER, [_history_row(one, run.history.unit) for one in reversed(run.history.points)])
 
 
@@ -189,10 +189,10 @@ def _history_row(one: Past, unit: str) -> tuple[str, ...]:
 
 def _ablation_parts(ablation: Ablation) -> Iterator[str]:
     source = f"; published: {ablation.source}" if ablation.source else ""
-    yield f"### Ablation: {_safe(ablation.name)} (mini)\n"
-    yield f"Size {_safe(ablation.model_size)}, {len(ablation.seeds)} seeds{_safe(source)}.\n"
+    yield f"### Ablation: {safe_line(ablation.name)} (mini)\n"
+    yield f"Size {safe_line(ablation.model_size)}, {len(ablation.seeds)} seeds{safe_line(source)}.\n"
     for part in ablation.parts:
-        yield f"{_safe(part.label)}, {_safe(part.unit)}:\n"
+        yield f"{safe_line(part.label)}, {safe_line(part.unit)}:\n"
         rows = [
             (
                 row.label,
@@ -209,7 +209,7 @@ def _ablation_parts(ablation: Ablation) -> Iterator[str]:
 def _environments(page: Page) -> Iterator[str]:
     for one in page.environments:
         versions = ", ".join(f"{each.package} {each.version}" for each in one.versions)
-        yield f"* {_safe(one.device)}: {_safe(versions)}; {len(one.runs)} results\n"
+        yield f"* {safe_line(one.device)}: {safe_line(versions)}; {len(one.runs)} results\n"
 
 
 def _value(one: Metric | Past | AblationValue, unit: str) -> str:
@@ -240,10 +240,10 @@ def _when(iso: str) -> str:
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return render_markdown([[_safe(cell) for cell in row] for row in rows], header=header)
+    return render_markdown([[safe_line(cell) for cell in row] for row in rows], header=header)
 
 
-def _safe(text: str) -> str:
+def safe_line(text: str) -> str:
     """Put a text into one line that no reader of Markdown takes for HTML."""
     line = " ".join(text.split())
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

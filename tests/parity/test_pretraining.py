@@ -130,10 +130,9 @@ def test_what_the_terms_are_made_of(find_cases, prefix):
         objective = build(case, torch.float32)
         batch = read_batch(case, objective, torch.float32)
         with torch.no_grad():
-            embedded = objective.embed(batch)
-            alone = objective.encode_alone(embedded)
-            teachers = objective.teach(embedded, alone)
-            students = objective.study(embedded, batch)
+            encoded = objective.encode(batch, with_terms=True)
+            alone, teachers = encoded.alone, encoded.teachers
+            students = objective.decode(encoded.students)
             vectors = objective(batch, None)
         pair = "vl" if case.manifest["stage"] == 1 else "al"
         found = {f"{name}_logits": value for name, value in vectors.items()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from downstream import cli
+from downstream import cli, commands
 from downstream.cli import main
 from downstream.config import list_tasks, load_task_config
 from miniworld.layouts import write_ade20k
@@ -210,12 +210,12 @@ def test_the_latest_run_of_the_task_is_resumed(tmp_path: Path) -> None:
     for name in ("20250101-000000_ade20k_aaaaaa", "20260101-000000_ade20k_bbbbbb", "20270101-000000_other_cccccc"):
         (tmp_path / name).mkdir()
     args = SimpleNamespace(resume="", output_dir=tmp_path)
-    assert cli._open_folder(args, "ade20k").name == "20260101-000000_ade20k_bbbbbb"
+    assert commands._open_folder(args, "ade20k").name == "20260101-000000_ade20k_bbbbbb"
 
 
 def test_a_new_run_has_a_folder_of_its_own(tmp_path: Path) -> None:
     args = SimpleNamespace(resume=None, output_dir=tmp_path / "runs")
-    folders = {cli._open_folder(args, "ade20k") for _ in range(3)}
+    folders = {commands._open_folder(args, "ade20k") for _ in range(3)}
     assert len(folders) == 3
     assert all(folder.is_dir() and "_ade20k_" in folder.name for folder in folders)
 
@@ -244,7 +244,7 @@ class Failing:
 def test_each_kind_of_failure_has_its_exit_code(
     run, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
 ) -> None:
-    monkeypatch.setattr(cli, "load_task", lambda _: Failing(error))
+    monkeypatch.setattr(commands, "load_task", lambda _: Failing(error))
     found, out, err = run("ade20k")
     assert (found, out) == (code, "")
     assert err.startswith(words)
@@ -252,7 +252,7 @@ def test_each_kind_of_failure_has_its_exit_code(
 
 
 def test_a_traceback_is_shown_on_request(run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "load_task", lambda _: Failing(ValueError("bad input")))
+    monkeypatch.setattr(commands, "load_task", lambda _: Failing(ValueError("bad input")))
     with pytest.raises(ValueError, match="bad input"):
         run("ade20k", "--traceback")
 
@@ -292,7 +292,7 @@ def test_going_on_with_a_task_does_not_pick_a_task_with_a_longer_name(tmp_path: 
     for name in ("20250101-000000_refcoco_aaaaaa", "20260101-000000_refcoco_plus_bbbbbb"):
         (tmp_path / name).mkdir()
     args = cli.build_parser().parse_args(["refcoco", "--resume", "-o", str(tmp_path)])
-    assert cli._open_folder(args, "refcoco").name.endswith("aaaaaa")
+    assert commands._open_folder(args, "refcoco").name.endswith("aaaaaa")
 
 
 PLAIN = [name for name in list_tasks() if load_task_config(name).engine == "plain"]

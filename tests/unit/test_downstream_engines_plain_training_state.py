@@ -3,6 +3,7 @@
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from downstream.engines.plain.training_state import STATE_FILE, Progress, RunningMean, TrainingState
+from models.adamw import LeanAdamW
 from models.checkpoint.load import save_state
 from models.world import World
 
@@ -31,10 +33,16 @@ class Net(nn.Module):
         return out
 
 
-def make(*, seed: int = 0, width: int = 4, is_fused: bool = True, decay: float | None = None) -> TrainingState:
+def make(
+    *, seed: int = 0, width: int = 4, is_fused: bool = True, decay: float | None = None, is_lean: bool = False
+) -> TrainingState:
     torch.manual_seed(seed)
     net = Net(width)
     mean = None if decay is None else RunningMean(net, decay)
+    if is_lean:
+        groups = [{"params": list(net.parameters())}]
+        lean = LeanAdamW(groups, lr=0.01, betas=(0.9, 0.98), eps=1e-8, state="int8", smallest=1)
+        return TrainingState(net, lean, CPU, mean)
     return TrainingState(net, torch.optim.AdamW(net.parameters(), lr=0.01, fused=is_fused), CPU, mean)
 
 
@@ -53,9 +61,11 @@ def read(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
-@pytest.mark.parametrize(("is_fused", "decay"), [(True, None), (False, None), (True, 0.9)])
-def test_a_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, is_fused: bool, decay: float | None) -> None:
-    whole, begun, resumed = (make(seed=seed, is_fused=is_fused, decay=decay) for seed in (0, 0, 1))
+@pytest.mark.parametrize(
+    "settings", [{}, {"is_fused": False}, {"decay": 0.9}, {"is_lean": True}], ids=["fused", "plain", "mean", "int8"]
+)
+def test_a_training_goes_on_as_if_nothing_had_happened(tmp_path: Path, settings: dict[str, Any]) -> None:
+    whole, begun, resumed = (make(seed=seed, **settings) for seed in (0, 0, 1))
     train(whole, 0, 7)
     train(begun, 0, 4)
     begun.save(tmp_path, Progress(4, 2, 61.5))

@@ -92,7 +92,7 @@ def test_the_box_is_told_and_drawn_and_nothing_else_is_left(run: Run, picture: P
 def test_the_answer_is_what_an_evaluation_predicts(
     run: Run, weights: Path, tmp_path: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("downstream.cli.log_records", lambda *_, **__: None)
+    monkeypatch.setattr("downstream.commands.log_records", lambda *_, **__: None)
     root = WRITERS["refcoco"](tmp_path, num_train=1, num_val=2, num_test_a=1, num_test_b=1)
     judge = ["refcoco", "--data-root", root, "--split", "val", "--batch-size", 1, "--checkpoint", weights]
     code, _, err = run(*judge)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from miniworld.benchmarks import WRITERS
-from miniworld.cli import LAYOUTS, main
+from miniworld.cli import BENCHMARKS, LAYOUTS, main
+from miniworld.writing import LAYOUT_WRITERS
 
 RUN_FILE = Path(__file__).resolve().parents[2] / "miniworld" / "run.py"
 SMALL = ["--training", "2", "--validation", "1", "--size", "64x48"]
@@ -105,7 +106,7 @@ def test_help_answers_from_any_folder(tmp_path: Path) -> None:
 
 
 def test_the_package_needs_neither_torch_nor_openmmlab() -> None:
-    code = "import sys, miniworld.cli; print({'torch', 'mmengine', 'mmcv', 'mmseg', 'mlflow'} & set(sys.modules))"
+    code = "import sys, miniworld.writing; print({'torch', 'mmengine', 'mmcv', 'mmseg', 'mlflow'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=RUN_FILE.parents[1], capture_output=True, text=True, check=False, timeout=60
     )
@@ -138,7 +139,8 @@ def test_a_benchmark_is_written_at_any_scale(layout: str, tmp_path: Path, capsys
 
 
 def test_every_benchmark_is_a_layout(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(WRITERS) <= set(LAYOUTS)
+    assert list(WRITERS) == list(BENCHMARKS)
+    assert list(LAYOUT_WRITERS) == list(LAYOUTS)
     assert main(["out", "--layout", "avqa", "--scale", "0"]) == 2
     assert "scale is 0.0; expected a number above 0" in capsys.readouterr().err
 
@@ -169,5 +171,5 @@ def test_help_names_the_numbers_that_are_taken_if_none_is_given(capsys: pytest.C
     said = capsys.readouterr().out
     for option, metavar in (("training", "N"), ("pictures", "N"), ("held-out", "N"), ("side", "PX"), ("scale", "X")):
         line = next(line for line in said.splitlines() if line.strip().startswith(f"--{option} {metavar} "))
-        defaults = [layout.defaults.get(option.replace("-", "_")) for layout in LAYOUTS.values()]
+        defaults = [layout.get(option.replace("-", "_")) for layout in LAYOUTS.values()]
         assert all(str(default) in line for default in defaults if default is not None)

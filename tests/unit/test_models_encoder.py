@@ -11,8 +11,11 @@ from torch import Tensor
 
 from models.batch import Tokens
 from models.config import ModelConfig
-from models.encoder import FusionEncoder, Sequenced, attention_bias
+from models.encoder import FusionEncoder, LayerView, Sequenced, attention_bias
+from models.layers.attention import Scores
 from models.layers.position_bias import PositionBias
+from models.layout import lay_out
+from models.training import Recompute
 
 NAMES = ("first", "second", "third")
 HEADS, DIM = 2, 6
@@ -138,8 +141,11 @@ def test_a_layer_is_the_pre_norm_formula() -> None:
     normed = layer.ffn_norm(middle)
     branch = torch.cat([layer.ffn["first"](normed[:, :2]), layer.ffn["third"](normed[:, 2:])], dim=1)
     spans = {"first": slice(0, 2), "third": slice(2, 5)}
-    out = layer(x, bias, Sequenced(features=x, spans=spans, biases={}, padding_mask=None))
-    torch.testing.assert_close(out, middle + branch * layer.ffn_residual.gamma)
+    layout = lay_out([{name: (2, span.stop - span.start) for name, span in spans.items()}], [dict.fromkeys(spans)])
+    rows = torch.cat([x[:, span].flatten(0, 1) for span in spans.values()])
+    out = layer(rows, LayerView(layout, [Scores(bias)], None))
+    expected = middle + branch * layer.ffn_residual.gamma
+    torch.testing.assert_close(out, torch.cat([expected[:, span].flatten(0, 1) for span in spans.values()]))
 
 
 def test_the_final_norm_is_the_modalitys_or_none() -> None:
@@ -177,15 +183,16 @@ def gradients(encoder: FusionEncoder, sequence: Sequenced, tables: tuple[Tensor,
     return [torch.zeros(0) if gradient is None else gradient for gradient in found]
 
 
+@pytest.mark.parametrize("choice", ["cheap", "layer"])
 @pytest.mark.parametrize("num_tables", [1, 3])
-def test_gradient_flows_to_the_tables_with_and_without_checkpointing(num_tables: int) -> None:
+def test_gradient_flows_to_the_tables_with_and_without_checkpointing(num_tables: int, choice: Recompute) -> None:
     encoder = make_encoder()
     tables = tuple(torch.randn(7, HEADS, requires_grad=True) for _ in range(num_tables))
     bias = PositionBias(tables=tables, buckets=torch.randint(0, 7, (4, 4)))
     tokens = {"first": make_tokens(3), "second": dataclasses.replace(make_tokens(4), bias=bias)}
     sequence = encoder.join(tokens)
     kept = gradients(encoder, sequence, tables)
-    encoder.is_checkpointed = True
+    encoder.recompute = choice
     recomputed = gradients(encoder, sequence, tables)
     assert all(gradient.abs().sum() > 0 for gradient in kept[:num_tables])
     for ours, theirs in zip(kept, recomputed, strict=True):
@@ -219,3 +226,45 @@ def test_features_are_finite_even_when_a_sample_is_padded_but_for_its_class() ->
     with torch.no_grad():
         out = make_encoder()({"first": make_tokens(5, num_padded=4)})["first"].features
     assert math.isfinite(float(out.sum()))
+
+
+def test_passes_that_run_together_are_as_each_alone() -> None:
+    encoder = make_encoder()
+    passes = [
+        {"first": make_tokens(4, num_padded=2)},
+        {"second": make_tokens(3, batch=3)},
+        {"first": make_tokens(2, batch=1), "third": make_tokens(5, batch=1, num_padded=1)},
+    ]
+    with torch.no_grad():
+        together = encoder.encode([encoder.join(tokens) for tokens in passes])
+        for tokens, found in zip(passes, together, strict=True):
+            for name, alone in encoder(tokens).items():
+                mask = torch.zeros(alone.features.shape[:2], dtype=torch.bool)
+                mask = mask if alone.padding_mask is None else alone.padding_mask
+                torch.testing.assert_close(found[name].features[~mask], alone.features[~mask])
+                assert found[name].padding_mask is alone.padding_mask is tokens[name].padding_mask
+
+
+def test_dropped_paths_are_those_that_were_drawn_when_joining() -> None:
+    encoder = make_encoder(drop_path_rate=0.6).train()
+    tokens = {"first": make_tokens(3, batch=40), "third": make_tokens(4, batch=40, num_padded=2)}
+    sequence = encoder.join(tokens)
+    idle = torch.zeros(2, 2, 1, dtype=torch.bool)  # the first sample loses all that can be lost
+    assert sequence.kept is not None
+    assert sequence.kept.shape == (3, 2, 40)
+    assert sequence.kept[0].all(), "the first layer drops nothing"
+    assert 0.2 < sequence.kept[-1].float().mean() < 0.6
+    sequence.kept[1:, :, :1] = idle
+    with torch.no_grad():
+        out = encoder.run_layers(sequence, range(3))
+        assert torch.equal(out, encoder.run_layers(sequence, range(3)))
+        whole = encoder.eval().run_layers(dataclasses.replace(sequence, kept=None), range(3))
+    dropped_all = ~sequence.kept[1:].flatten(0, 1).any(dim=0)
+    first_only = encoder.run_layers(dataclasses.replace(sequence, kept=None), range(1))
+    torch.testing.assert_close(out[dropped_all], first_only[dropped_all])
+    assert not torch.allclose(out[~dropped_all], whole[~dropped_all])
+
+
+def test_nothing_is_drawn_outside_training() -> None:
+    encoder = make_encoder(drop_path_rate=0.6)
+    assert encoder.join({"first": make_tokens(3)}).kept is None

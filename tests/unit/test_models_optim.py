@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from models.adamw import LeanAdamW
 from models.config import load_config
 from models.onepeace import OnePeace
 from models.optim import (
@@ -182,3 +183,18 @@ def test_one_update_is_adamw_with_its_settings():
     torch.testing.assert_close(spared.data, torch.full((2,), 1.1))
     assert torch.equal(unused.data, torch.ones(2, 2))  # no gradient, no update, no decay
     assert {(group["betas"], group["eps"]) for group in optimizer.param_groups} == {((0.9, 0.98), 1e-8)}
+
+
+@pytest.mark.parametrize("state", ["float32", "bfloat16", "int8"])
+def test_the_optimiser_keeps_its_state_as_the_config_says(state):
+    weight = nn.Parameter(torch.ones(64, 64))
+    config = OptimConfig(lr=0.1, warmup_steps=0, state=state)
+    optimizer = build_optimizer(parameter_groups([("a.weight", weight)], weight_decay=0.05), config)
+    assert isinstance(optimizer, LeanAdamW if state != "float32" else torch.optim.AdamW)
+    weight.grad = torch.ones_like(weight)
+    optimizer.step()
+    kept = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.uint8}[state]
+    assert optimizer.state[weight]["exp_avg_sq"].dtype == kept
+    assert {(group["betas"], group["eps"], group["weight_decay"]) for group in optimizer.param_groups} == {
+        ((0.9, 0.98), 1e-8, 0.05)
+    }

@@ -31,17 +31,40 @@ def test_without_layer_scale_there_is_no_parameter() -> None:
 
 def test_drop_path_drops_whole_samples_and_scales_the_rest() -> None:
     residual = Residual(DIM, scale_init=None, drop_rate=0.4).train()
-    x, branch = torch.zeros(BATCH, TOKENS, DIM), torch.ones(BATCH, TOKENS, DIM)
+    seen = []
+
+    def branch(part: torch.Tensor) -> torch.Tensor:
+        seen.append(len(part))
+        return torch.ones_like(part)
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        out = residual(x, branch)
+        out = residual.run(torch.zeros(BATCH, TOKENS, DIM), branch)
     rows = out.flatten(1)
     assert (rows == rows[:, :1]).all()
     torch.testing.assert_close(rows.unique(), torch.tensor([0.0, 1 / 0.6]))
     assert 0.3 < (rows[:, 0] == 0).float().mean() < 0.5
+    assert seen == [int((rows[:, 0] != 0).sum())], "the branch of dropped samples is not computed"
+
+
+def test_the_gradient_is_that_of_a_mask() -> None:
+    residual = Residual(DIM, scale_init=0.5, drop_rate=0.4).train()
+    x = torch.randn(9, TOKENS, DIM, requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        out = residual.run(x, torch.sin)
+        torch.manual_seed(0)
+        mask = residual.draw(9)[:, None, None] / 0.6
+    assert residual.gamma is not None
+    expected = x + mask * residual.gamma * torch.sin(x)
+    torch.testing.assert_close(out, expected)
+    weights = torch.randn_like(x)
+    for leaf in (x, residual.gamma):
+        ours, theirs = (torch.autograd.grad((y * weights).sum(), leaf, retain_graph=True) for y in (out, expected))
+        torch.testing.assert_close(ours, theirs)
 
 
 def test_nothing_is_dropped_outside_training() -> None:
     residual = Residual(DIM, scale_init=None, drop_rate=0.9).eval()
     x, branch = torch.randn(7, TOKENS, DIM), torch.randn(7, TOKENS, DIM)
-    assert torch.equal(residual(x, branch), x + branch)
+    assert torch.equal(residual.run(x, lambda part: branch[: len(part)]), x + branch)

@@ -43,9 +43,9 @@ def test_a_gradient_that_is_not_finite_is_told_by_the_norm():
 
 def test_a_model_is_spread_as_its_config_says():
     model = build_model(load_config("tiny"), seed=0)
-    config = ParallelConfig(has_checkpointing=True, state_dtype="bfloat16")
+    config = ParallelConfig(recompute="layer", state_dtype="bfloat16")
     spread(model, [model.encoder], config=config, world=ALONE)
-    assert model.encoder.is_checkpointed
+    assert model.encoder.recompute == "layer"
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 

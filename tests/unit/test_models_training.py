@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.training import OptimConfig
+from models.training import OptimConfig, ParallelConfig
 
 SHARED = OptimConfig(lr=2e-4, warmup_share=0.1, clip=None)
 
@@ -37,3 +37,9 @@ def test_a_wrong_setting_is_one_clear_error(values, message):
 
 def test_a_resolved_config_reads_back():
     assert OptimConfig.parse(SHARED.model_dump(mode="json"), where="test") == SHARED
+
+
+def test_compiled_layers_are_recomputed_whole_or_not_at_all():
+    with pytest.raises(ValueError, match="recompute 'cheap' with has_compile true: products cannot be told apart"):
+        ParallelConfig.parse({"recompute": "cheap", "has_compile": True}, where="test")
+    assert ParallelConfig.parse({"has_compile": True}, where="test").recompute == "layer"

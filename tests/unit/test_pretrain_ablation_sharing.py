@@ -93,8 +93,8 @@ def test_an_encoder_without_shared_attention_takes_one_modality_at_a_time():
         encoder({"text": tokens, "image": tokens})
     with pytest.raises(ValueError, match="no modality 'audio', only text, image"):
         encoder({"audio": tokens})
-    encoder.is_checkpointed = True
-    assert all(part.is_checkpointed for part in encoder.encoders)
+    encoder.recompute = "cheap"
+    assert [part.recompute for part in encoder.encoders] == ["cheap"] * len(encoder.encoders)
     assert len(encoder.layers) == 2 * 4
 
 

@@ -100,8 +100,7 @@ def test_sharing_the_stems_gives_the_gradients_of_separate_passes(stage, monkeyp
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_teachers_carry_no_gradient(stage):
     objective, batch = prepare(stage)
-    embedded = objective.embed(batch)
-    teachers = objective.teach(embedded, objective.encode_alone(embedded))
+    teachers = objective.encode(batch, with_terms=True).teachers
     assert {kind for kind, _ in teachers} == {"alone", "fused"}
     assert not any(value.requires_grad for value in teachers.values())
 
@@ -109,8 +108,7 @@ def test_teachers_carry_no_gradient(stage):
 def test_no_term_asks_for_a_fused_teacher_no_fused_pass():
     objective, batch = prepare("stage1", "objective.terms={}")
     assert objective.decoder is None
-    embedded = objective.embed(batch)
-    assert {kind for kind, _ in objective.teach(embedded, objective.encode_alone(embedded))} == {"alone"}
+    assert {kind for kind, _ in objective.encode(batch, with_terms=True).teachers} == {"alone"}
     losses = losses_of(objective, batch)
     assert losses.total.item() == losses.terms["contrast"].item()
 

@@ -105,7 +105,7 @@ def test_the_command_reads_back_as_the_plan():
     values = override(load_stage("stage1").model_dump(), [f"{key}={value}" for key, value in flags.items()])
     config = StageConfig.parse(values, where="test")
     assert config.batch.micro_batch_size == found.micro_batch_size
-    assert config.parallel.has_checkpointing == found.layout.has_checkpointing
+    assert config.parallel.recompute == found.layout.recompute
     assert config.parallel.shard == "hybrid"
     assert config.parallel.shard_size == found.layout.shard_size == 8
     assert config.batch.lanes_of(found.gpus - 1, found.gpus)
@@ -127,7 +127,7 @@ def test_everything_assumed_is_printed():
     [
         ({"gpu": "h10"}, "unknown gpu 'h10'. Did you mean 'h100'?"),
         ({"gpus": 7}, "7 devices for a batch of 32768; expected a number that divides it"),
-        ({"gpu": "4090", "gpus": 1}, "does not fit 1 x 4090: one sample needs 49.8 GB a device, 22.1 GB"),
+        ({"gpu": "4090", "gpus": 1}, "does not fit 1 x 4090: one sample needs 49.9 GB a device, 22.1 GB"),
     ],
 )
 def test_what_cannot_be_planned_is_one_line(request_, message):

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.distributed.checkpoint import filesystem
 
+from models.adamw import LeanAdamW
 from pretrain.saving import PROGRESS_FILE, Saver, find_latest, list_checkpoints, load
 
 PROGRESS = {"lanes": {"0": {"epoch": 1, "position": 17}}, "guard": {"losses": [2.5, 0.1]}, "seen": 640}
@@ -33,10 +34,14 @@ class Net(nn.Module):
         return (self.frozen(self.first(x)) * self.scale + self.offset).square().mean()
 
 
-def make(seed: int = 0) -> tuple[Net, torch.optim.AdamW]:
+def make(seed: int = 0, state: str = "float32") -> tuple[Net, torch.optim.Optimizer]:
     torch.manual_seed(seed)
     model = Net()
-    return model, torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.01)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    if state == "float32":
+        return model, torch.optim.AdamW(trained, lr=0.01)
+    settings = {"lr": 0.01, "betas": (0.9, 0.98), "eps": 1e-8, "smallest": 20}
+    return model, LeanAdamW([{"params": trained}], state=state, **settings)
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> list[float]:
@@ -67,12 +72,13 @@ def save(folder: Path, step: int, *, keep: int = 9, seed: int = 0) -> Path:
     return saver.save(step, model=model, optimizer=optimizer, progress=PROGRESS, wait=True).path
 
 
-def test_a_resumed_training_goes_on_to_the_last_digit(tmp_path):
-    model, optimizer = make()
+@pytest.mark.parametrize("state", ["float32", "bfloat16", "int8"])
+def test_a_resumed_training_goes_on_to_the_last_digit(tmp_path, state):
+    model, optimizer = make(state=state)
     train(model, optimizer, range(5))
     path = Saver(tmp_path, keep=2).save(5, model=model, optimizer=optimizer, progress=PROGRESS, wait=True).path
     uninterrupted = train(model, optimizer, range(5, 9))
-    other, its_optimizer = make(seed=1)
+    other, its_optimizer = make(seed=1, state=state)
     train(other, its_optimizer, range(2))  # state that has to go
     assert load(path, model=other, optimizer=its_optimizer) == PROGRESS
     assert train(other, its_optimizer, range(5, 9)) == uninterrupted
@@ -228,6 +234,26 @@ def test_another_optimiser_is_refused(tmp_path):
     optimizer = torch.optim.AdamW([model.scale])
     with pytest.raises(ValueError, match=re.escape("6 unexpected (optimizer.first.bias.exp_avg, ")):
         load(path, model=model, optimizer=optimizer)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("float32", "int8", "2 missing (optimizer.first.weight.exp_avg_scales, "),
+        ("int8", "float32", "missing (optimizer.first.bias.exp_avg_scales, "),
+        ("bfloat16", "float32", "optimizer.first.weight.exp_avg is torch.bfloat16 (7, 5), expected torch.float32"),
+        ("float32", "bfloat16", "optimizer.first.weight.exp_avg is torch.float32 (7, 5), expected torch.bfloat16"),
+    ],
+)
+def test_moments_kept_in_another_way_are_refused(tmp_path, before, after, message):
+    model, optimizer = make(state=before)
+    train(model, optimizer, range(2))
+    path = Saver(tmp_path, keep=1).save(2, model=model, optimizer=optimizer, progress={}, wait=True).path
+    model, optimizer = make(seed=1, state=after)
+    unchanged = snapshot(model, optimizer)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load(path, model=model, optimizer=optimizer)
+    assert is_same(unchanged, snapshot(model, optimizer))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone", "no json", "no layout"])

@@ -45,7 +45,7 @@ def test_help_answers_quickly_from_any_folder_and_without_mlflow(tmp_path: Path)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2  # not the clock: others may compute
     assert (done.returncode, done.stderr) == (0, "")
     assert "targets" in done.stdout
-    code = "import sys, reports.cli; sys.exit(any(name in sys.modules for name in ('mlflow', 'torch', 'pandas')))"
+    code = "import sys, reports.commands; sys.exit(any(name in sys.modules for name in ('mlflow', 'torch', 'pandas')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -135,12 +135,15 @@ class WindowedBranch(nn.Module):
     def _run_layer(self, number: int, x: Tensor, biases: dict[int, Tensor]) -> Tensor:
         """Run one layer with its attention cut into windows, (batch, patches, dim) in and out."""
         layer, side = cast("FusionLayer", self.model.encoder.layers[number]), self.sides[number]
-        windows = cut_windows(layer.attn_norm(x), grid=self.grid, side=side)
-        bias = biases[side] + self.relative[number](layer.attn.q_proj(windows))
-        mixed = join_windows(layer.attn(windows, bias), grid=self.grid, side=side)
-        x = layer.attn_residual(x, layer.attn_output_norm(mixed))
-        out: Tensor = layer.ffn_residual(x, layer.ffn[MODALITY](layer.ffn_norm(x)))
-        return out
+
+        def attend(part: Tensor) -> Tensor:
+            windows = cut_windows(layer.attn_norm(part), grid=self.grid, side=side)
+            bias = biases[side] + self.relative[number](layer.attn.q_proj(windows))
+            mixed: Tensor = layer.attn_output_norm(join_windows(layer.attn(windows, bias), grid=self.grid, side=side))
+            return mixed
+
+        x = layer.attn_residual.run(x, attend)
+        return layer.ffn_residual.run(x, lambda part: layer.ffn[MODALITY](layer.ffn_norm(part)))
 
 
 def cut_windows(x: Tensor, *, grid: int, side: int) -> Tensor:

@@ -131,7 +131,7 @@ class _Trainer:
             )
         is_low = settings.precision != "float32"
         parallel = ParallelConfig(
-            dtype="bfloat16" if is_low else "float32", has_checkpointing=settings.has_checkpointing
+            dtype="bfloat16" if is_low else "float32", recompute="layer" if settings.has_checkpointing else "none"
         )
         self.autocast = torch.bfloat16 if is_low else None
         model = fitting.loaded.model

@@ -14,6 +14,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
+from models.adamw import SCALES
 from models.checkpoint.load import save_state
 from models.world import World
 
@@ -136,7 +137,8 @@ class TrainingState:
         state: dict[str, dict[str, Tensor]] = {}
         for place, value in moments.items():
             name, _, key = place.rpartition("/")
-            state.setdefault(name, {})[key] = _spread_like(parameters[name], value)
+            spread = _spread_like(parameters[name], value, by_rows=key.endswith(SCALES))
+            state.setdefault(name, {})[key] = spread
         if not state:
             raise KeyError("nothing of the optimiser")
         self.optimizer.state.clear()
@@ -154,9 +156,16 @@ def _bring_together(value: Tensor) -> Tensor:
     return whole.detach().cpu().clone()
 
 
-def _spread_like(parameter: nn.Parameter, value: Tensor) -> Tensor:
-    """Bring a whole tensor to where a parameter is; a count of steps is the same everywhere."""
-    if value.ndim and value.shape != parameter.shape:
+def _spread_like(parameter: nn.Parameter, value: Tensor, *, by_rows: bool = False) -> Tensor:
+    """Bring a whole tensor to where a parameter is; a count of steps is the same everywhere.
+
+    Args:
+        parameter: where to.
+        value: shaped alike.
+        by_rows: it need only have as many rows.
+    """
+    shapes = [tuple(each.shape[:1] if by_rows else each.shape) for each in (value, parameter)]
+    if value.ndim and shapes[0] != shapes[1]:
         raise RuntimeError(f"it has {tuple(value.shape)} for a parameter of {tuple(parameter.shape)}")
     if value.ndim and isinstance(parameter, DTensor):
         return distribute_tensor(

@@ -1,0 +1,1 @@
+"""Times the model beside a plain formulation of the same arithmetic."""

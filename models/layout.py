@@ -1,0 +1,143 @@
+"""Where the tokens of several passes stand when all of them go through a layer as rows, without padding.
+
+A pass is a batch of sequences that attend within themselves. Rows stand modality by modality, within it pass by pass
+and sample by sample, so that every feed-forward sees one unbroken block, however many passes there are.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.layers.rows import place_rows, take_rows
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of one modality in one pass."""
+
+    start: int
+    """Its first row among all."""
+    batch: int
+    length: int
+    """Tokens of the longest sample."""
+    places: Tensor | None
+    """(rows,) int64 on the CPU: where each row stands in (batch * length); None where nothing is padded."""
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return self.batch * self.length if self.places is None else len(self.places)
+
+    @property
+    def rows(self) -> slice:
+        """Where they stand among all."""
+        return slice(self.start, self.start + self.count)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """Give (batch, length, ...) of all rows, (rows, ...), with zeros for padding."""
+        own = rows[self.rows]
+        if self.places is not None:
+            own = place_rows(own, self.places.to(rows.device), self.batch * self.length)
+        return own.view(self.batch, self.length, *rows.shape[1:])
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """Give the rows of (batch, length, ...)."""
+        flat = tokens.reshape(-1, *tokens.shape[2:])
+        return flat if self.places is None else take_rows(flat, self.places.to(tokens.device))
+
+    def list_samples(self) -> Tensor:
+        """Give the sample that each row belongs to, (rows,) int64."""
+        if self.places is None:
+            return torch.arange(self.batch).repeat_interleave(self.length)
+        return self.places.div(self.length, rounding_mode="floor")
+
+    def keep(self, samples: Tensor, start: int) -> "Block":
+        """Give the block of some samples, (kept,) int64, ascending, that begins at another row."""
+        if self.places is None:
+            return Block(start, len(samples), self.length, None)
+        number = torch.full((self.batch,), -1)
+        number[samples] = torch.arange(len(samples))
+        owner = number[self.list_samples()]
+        places = owner * self.length + self.places % self.length
+        return Block(start, len(samples), self.length, places[owner >= 0])
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All blocks of a call.
+
+    Attributes:
+        passes: by pass and modality; each pass in the model's order of modalities.
+    """
+
+    passes: tuple[Mapping[str, Block], ...]
+
+    @property
+    def spans(self) -> dict[str, slice]:
+        """By modality, where its rows stand."""
+        found: dict[str, slice] = {}
+        for blocks in self.passes:
+            for name, block in blocks.items():
+                first = found.get(name, block.rows)
+                found[name] = slice(min(first.start, block.start), max(first.stop, block.rows.stop))
+        return dict(sorted(found.items(), key=lambda item: item[1].start))
+
+    def ordered(self) -> list[tuple[int, str]]:
+        """Give pass and modality of every block, in the order of their rows."""
+        blocks = [
+            (block.start, number, name) for number, part in enumerate(self.passes) for name, block in part.items()
+        ]
+        return [(number, name) for _, number, name in sorted(blocks)]
+
+    def keep(self, kept: Sequence[Tensor]) -> tuple["Layout", Tensor]:
+        """Leave samples out.
+
+        Args:
+            kept: by pass, (batch,) bool on the CPU.
+
+        Returns:
+            The layout of what is left, and its rows' numbers in this one, ascending.
+        """
+        passes: list[dict[str, Block]] = [{} for _ in self.passes]
+        numbers, start = [], 0
+        for number, name in self.ordered():
+            block, keeps = self.passes[number][name], kept[number]
+            left = block.keep(keeps.nonzero()[:, 0], start)
+            passes[number][name] = left
+            numbers.append(block.start + keeps[block.list_samples()].nonzero()[:, 0])
+            start += left.count
+        order = [{name: found[name] for name in part} for found, part in zip(passes, self.passes, strict=True)]
+        return Layout(tuple(order)), torch.cat(numbers)
+
+
+def lay_out(shapes: Sequence[Mapping[str, tuple[int, int]]], paddings: Sequence[Mapping[str, Tensor | None]]) -> Layout:
+    """Lay the sequences of several passes out as rows.
+
+    Args:
+        shapes: by pass and modality, batch and tokens.
+        paddings: by pass and modality, (batch, tokens) bool, True is padding; None where nothing is padded.
+    """
+    order = list(dict.fromkeys(name for shape in shapes for name in shape))
+    passes: list[dict[str, Block]] = [{} for _ in shapes]
+    start = 0
+    for name in order:
+        for number, shape in enumerate(shapes):
+            if name not in shape:
+                continue
+            padding = paddings[number][name]
+            places = _find_places(padding)
+            block = Block(start, *shape[name], places)
+            passes[number][name] = block
+            start += block.count
+    in_order = [{name: found[name] for name in shape} for found, shape in zip(passes, shapes, strict=True)]
+    return Layout(tuple(in_order))
+
+
+def _find_places(padding: Tensor | None) -> Tensor | None:
+    """Number what is no padding, (rows,) int64; None where all is."""
+    if padding is None:
+        return None
+    is_real = ~padding.cpu().flatten()
+    return None if is_real.all() else is_real.nonzero()[:, 0]

@@ -1,0 +1,1 @@
+"""Times the steps of pretraining beside a plain formulation of the same arithmetic."""
