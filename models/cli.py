@@ -17,9 +17,9 @@ EXIT_FAULT = 70  # ours: sysexits' "internal software error"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 2 wrong input or a wrong hash, 4 something is missing."""
-    # Threads that wait by spinning take the cores from everything else that runs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = _build_parser().parse_args(argv)
+    if args.command != "bench":  # threads that wait by spinning take the cores from everything else that runs
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args.command_line = shlex.join(["python", "models/run.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         sys.stdout.write(_COMMANDS[args.command](args))

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+PIECE_BYTES = 16 << 20  # of the first convolution's output; half of what a shared cache holds today
+
 
 class ExtractorBlock(nn.Module):
     """One convolution over the waveform with its norm and activation, channels last.
@@ -48,10 +50,47 @@ def cut_windows(x: Tensor, kernel: int, stride: int) -> Tensor:
     return torch.cat([blocks[:, first : first + num_windows] for first in range(kernel // stride)], dim=-1)
 
 
-def build_extractor(spec: Sequence[tuple[int, int, int]], *, has_bias: bool) -> nn.Sequential:
+class Extractor(nn.Sequential):
+    """The convolutions one after the other; without gradient, on a CPU, over a piece of one clip at a time.
+
+    A clip of 5 s makes 33 MB of the first convolution alone, a piece stays in the caches. Pieces overlap by what the
+    convolutions look ahead, 5 ms of the paper's, and give the same frames.
+    """
+
+    def __init__(self, *blocks: ExtractorBlock) -> None:
+        super().__init__(*blocks)
+        self.stride, self.field = 1, 1
+        for block in blocks:
+            self.field += (block.conv.kernel_size[0] - 1) * self.stride
+            self.stride *= block.conv.stride[0]
+        self.channels, self.first_stride = blocks[0].conv.out_channels, blocks[0].conv.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, samples, 1) to (batch, frames, channels)."""
+        num_frames = (x.shape[1] - self.field) // self.stride + 1
+        learns = torch.is_grad_enabled() and (x.requires_grad or any(each.requires_grad for each in self.parameters()))
+        if learns or x.device.type != "cpu" or num_frames < 1:
+            whole: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
+            return whole
+        step = max(1, PIECE_BYTES * self.first_stride // (x.element_size() * self.channels * self.stride))
+        clips = [
+            torch.cat(
+                [self._run_piece(clip, first, min(first + step, num_frames)) for first in range(0, num_frames, step)]
+            )
+            for clip in x
+        ]
+        return torch.stack(clips)
+
+    def _run_piece(self, clip: Tensor, first: int, last: int) -> Tensor:
+        """Give some frames of one clip, (frames, channels)."""
+        piece: Tensor = super().forward(clip[None, first * self.stride : (last - 1) * self.stride + self.field])  # type: ignore[no-untyped-call]
+        return piece[0]
+
+
+def build_extractor(spec: Sequence[tuple[int, int, int]], *, has_bias: bool) -> Extractor:
     """Chain the convolutions over the waveform, each given by channels, kernel and stride."""
     inputs = [1, *(channels for channels, _, _ in spec)]
-    return nn.Sequential(
+    return Extractor(
         *(
             ExtractorBlock(in_channels, channels, kernel=kernel, stride=stride, has_bias=has_bias)
             for in_channels, (channels, kernel, stride) in zip(inputs, spec, strict=False)

@@ -1,32 +1,37 @@
-"""The extractor's matrix products are the convolutions that its weights were trained as."""
+"""The extractor gives the same frames whole and in pieces."""
 
 import pytest
 import torch
-from torch.nn import functional
 
-from models.layers.extractor import ExtractorBlock, cut_windows
+from models.layers import extractor as module
+from models.layers.extractor import build_extractor
 
-
-@pytest.mark.parametrize(("kernel", "stride"), [(10, 5), (3, 2), (2, 2), (3, 1), (6, 2), (1, 1), (2, 3)])
-@pytest.mark.parametrize("length", [10, 11, 17, 64])
-def test_windows_times_weights_are_a_convolution(kernel, stride, length):
-    generator = torch.Generator().manual_seed(length)
-    x = torch.randn(2, length, 3, generator=generator, dtype=torch.float64)
-    weight = torch.randn(5, 3, kernel, generator=generator, dtype=torch.float64)
-    ours = cut_windows(x, kernel, stride) @ weight.permute(0, 2, 1).flatten(1).t()
-    theirs = functional.conv1d(x.transpose(1, 2), weight, stride=stride).transpose(1, 2)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+SPEC = [(6, 10, 5), (8, 3, 2), (8, 3, 2), (4, 2, 2)]
 
 
-def test_windows_that_do_not_overlap_are_a_view():
-    x = torch.arange(24.0).view(1, 12, 2)
-    assert cut_windows(x, 3, 3).data_ptr() == x.data_ptr()
-    assert cut_windows(x, 3, 3).tolist() == x.view(1, 4, 6).tolist()
+@pytest.mark.parametrize("samples", [105, 106, 999, 4000])
+@pytest.mark.parametrize("piece_bytes", [1, 5_000, 1 << 20])
+def test_pieces_are_the_whole(samples: int, piece_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", piece_bytes)
+    extractor = build_extractor(SPEC, has_bias=True).double()
+    x = torch.randn(3, samples, 1, dtype=torch.float64)
+    whole = extractor(x)
+    assert whole.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(extractor(x), whole.detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_a_block_keeps_the_parameters_of_a_convolution():
-    block = ExtractorBlock(3, 5, kernel=3, stride=2, has_bias=True)
-    x = torch.randn(2, 9, 3)
-    spelled_out = functional.conv1d(x.transpose(1, 2), block.conv.weight, block.conv.bias, stride=2).transpose(1, 2)
-    expected = functional.gelu(functional.layer_norm(spelled_out, (5,), block.norm.weight, block.norm.bias))
-    torch.testing.assert_close(block(x), expected)
+def test_a_clip_without_a_frame_is_as_before() -> None:
+    extractor = build_extractor(SPEC[:1], has_bias=False)
+    with torch.no_grad():
+        assert extractor(torch.zeros(2, 10, 1)).shape == (2, 1, 6)
+
+
+def test_a_frozen_extractor_runs_in_pieces_while_others_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", 1)
+    extractor = build_extractor(SPEC, has_bias=False).requires_grad_(False)
+    seen: list[int] = []
+    extractor[0].register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    extractor(torch.randn(2, 400, 1))
+    assert seen
+    assert set(seen) == {1}, "one clip at a time"

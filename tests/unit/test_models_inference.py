@@ -55,12 +55,16 @@ def make_input(name: str, batch: int) -> tuple[Any, int]:
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_each_sample_needs_what_is_counted(name: str) -> None:
+def test_each_sample_needs_what_is_counted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     model = build_model(load_config("mini").branch(name), seed=0).eval()
+    if name == "audio":  # whole clips at once, as on a GPU
+        monkeypatch.setattr(type(model.adapters["audio"].extractor), "forward", nn.Sequential.forward)
+    with torch.no_grad():
+        model.embed({name: make_input(name, 1)[0]})  # what is computed once and kept
     found, counted = [], []
-    for batch in (16, 48):  # what the batch size does not change falls out
+    for batch in (4, 12):  # what the batch size does not change falls out
         value, tokens = make_input(name, batch)
-        with torch.inference_mode(False), torch.no_grad(), Peak(model) as peak:
+        with torch.no_grad(), Peak(model) as peak:
             model.embed({name: value})
         found.append(peak.most)
         counted.append(forward_bytes(model.config, name, tokens=tokens, batch_size=batch, bytes_per_value=4))

@@ -111,6 +111,33 @@ def test_the_command_reads_back_as_the_plan():
     assert config.batch.lanes_of(found.gpus - 1, found.gpus)
 
 
+@pytest.mark.parametrize(("size", "gpu", "gpus"), [("mini", "4090", 1), ("mini", "4090", 2), ("4b", "a100-80gb", 8)])
+def test_every_command_can_be_read_whatever_is_sharded(size, gpu, gpus):
+    found = plan("stage1", size, gpu=gpu, gpus=gpus)
+    assignments = re.findall(r"--set (\S+)", launch_command(found))
+    config = load_stage("stage1", size, assignments=assignments)
+    shard_size = gpus if config.parallel.shard == "full" else config.parallel.shard_size
+    assert shard_size == found.layout.shard_size
+
+
+def test_moments_in_fewer_bits_make_room_and_stand_in_the_command():
+    config = load_stage("stage1", assignments=["optim.state=int8", "parallel.state_dtype=bfloat16"])
+    found = build_plan(config, gpu="h100", gpus=1)
+    exact = build_plan(load_stage("stage1"), gpu="h100", gpus=1)
+    assert found.memory["AdamW state"] < 0.26 * exact.memory["AdamW state"]
+    assert found.micro_batch_size > exact.micro_batch_size
+    assert "--set parallel.state_dtype=bfloat16 --set optim.state=int8 " in launch_command(found)
+    assert "weights in bfloat16, AdamW's moments in int8" in render_plan(found)
+    assert "optim.state" not in launch_command(exact)
+
+
+def test_layers_that_are_compiled_are_not_planned_to_be_recomputed_in_part():
+    wishes = ["batch.batch_size=64", "batch.micro_batch_size=16"]
+    assert build_plan(load_stage("stage1", assignments=wishes), gpu="h100", gpus=1).layout.recompute == "cheap"
+    compiled = load_stage("stage1", assignments=[*wishes, "parallel.has_compile=true"])
+    assert build_plan(compiled, gpu="h100", gpus=1).layout.recompute == "layer"
+
+
 def test_one_machine_is_launched_alone_and_several_meet():
     assert "--standalone --nproc-per-node=1 " in launch_command(plan("stage1", "mini", gpu="4090", gpus=1))
     assert "--nnodes=8 --rdzv-backend=c10d" in launch_command(plan())
