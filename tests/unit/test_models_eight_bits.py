@@ -31,7 +31,7 @@ def test_a_table_has_256_rising_values_and_exact_ends(kind: str) -> None:
 @pytest.mark.parametrize("kind", TABLES)
 def test_the_code_below_a_number_is_the_one_a_search_finds(kind: str) -> None:
     values = TABLES[kind]
-    beside = [torch.nextafter(values, torch.full((), end)).clamp(values[0], 1.0) for end in (-2.0, 2.0)]
+    beside = [torch.nextafter(values, torch.full((), end)).clamp(values[0].item(), 1.0) for end in (-2.0, 2.0)]
     unit = torch.cat([values, *beside, draw(kind, 50_000).clamp(-1, 1), torch.zeros(1)])
     expected = (torch.searchsorted(values, unit, right=True) - 1).clamp(max=254)
     assert torch.equal(CodeTable.of(values).below(unit), expected)

@@ -25,7 +25,7 @@ class Peak(TorchDispatchMode):
     """Follows the memory that operations give; `most` is the most there was at any time, in bytes."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         own = [*module.parameters(), *module.buffers()]
         self.ignored = {tensor.untyped_storage()._cdata for tensor in own}
         self.found: dict[int, tuple[StorageWeakRef, int]] = {}

@@ -73,18 +73,18 @@ def test_the_models_layers_give_the_same_gradients_with_drop_path(choice: Recomp
     model = build_model(load_config("tiny").model_copy(update={"drop_path_rate": 0.5}), seed=0).train()
     expected = model_gradients(model)
     for layer in model.encoder.layers:
-        layer.forward = partial(recompute, layer.forward, choice=choice)  # type: ignore[method-assign]
+        layer.forward = partial(recompute, layer.forward, choice=choice)
     found = model_gradients(model)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=lambda text, name=name: name + text)
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-6, msg=name)
 
 
 class Counter(TorchDispatchMode):
     """Counts how often each operation is really computed."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.counts: dict[str, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -3,6 +3,8 @@
 import pytest
 
 from pretrain import config as module
+from pretrain import stage_names
+from pretrain import stage_names
 from pretrain.config import (
     DecoderConfig,
     MaskConfig,
@@ -84,7 +86,8 @@ def test_a_modality_belongs_to_stages_that_add_any():
 def test_a_stage_that_adds_any_modality_puts_its_name_everywhere(tmp_path, monkeypatch):
     text = (module.CONFIG_DIR / "stage2.yaml").read_text(encoding="utf-8")
     (tmp_path / "adding.yaml").write_text(text.replace("audio", "NEW"), encoding="utf-8")
-    monkeypatch.setattr(module, "CONFIG_DIR", tmp_path)
+    for where in (module, stage_names):
+        monkeypatch.setattr(where, "CONFIG_DIR", tmp_path)
     assert list_stages() == ("adding",)
     config = load_stage("adding", "tiny", modality="depth")
     assert (config.trained, config.objective.pair) == ("depth", ("text", "depth"))

@@ -44,7 +44,7 @@ class Memory(TorchDispatchMode):
     """
 
     def __init__(self, others: Iterable[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.others = list(others)
         self.ignored = {tensor.untyped_storage()._cdata for tensor in self.others}
         self.found: dict[int, tuple[StorageWeakRef, int]] = {}
@@ -71,8 +71,8 @@ def measure(model: OnePeace, batch: int, *, device: str = "cpu", learns: bool = 
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     features = torch.randn(batch, TOKENS, model.config.embed_dim, device=device, requires_grad=True)
-    own = [tensor for parameter in model.parameters() for tensor in (parameter, parameter.grad)]
-    with Memory([*own, features]) as memory:
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    with Memory([*model.parameters(), *gradients, features]) as memory:
         out = model.encoder({"image": Tokens(features)})["image"].features
         gc.collect()
         kept = memory.held() - out.untyped_storage().nbytes()
@@ -87,7 +87,7 @@ def kept_values(model: torch.nn.Module, run: Callable[[], Tensor]) -> float:
     with Memory(model.parameters()) as memory:
         out = run()
         gc.collect()
-        kept = memory.held() - out.untyped_storage().nbytes()
+        kept: int = memory.held() - out.untyped_storage().nbytes()
     return kept / 4 / BATCH
 
 
@@ -148,10 +148,11 @@ def test_a_layer_keeps_what_is_counted_under_autocast_on_a_gpu(monkeypatch: Any,
 
 
 def test_the_stems_keep_what_is_counted(model: OnePeace) -> None:
+    adapters: Any = model.adapters
     images, sounds = torch.randn(BATCH, 3, 64, 64), torch.randn(BATCH, 8720, 1)
-    kept = kept_values(model, lambda: model.adapters["image"].stem(images))
+    kept = kept_values(model, lambda: adapters["image"].stem(images))
     assert stem_values("image", model.config, 16) == pytest.approx(kept, rel=0.05)
-    kept = kept_values(model, lambda: model.adapters["audio"].extractor(sounds))
+    kept = kept_values(model, lambda: adapters["audio"].extractor(sounds))
     assert stem_values("audio", model.config, 27) == pytest.approx(kept, rel=0.05)
 
 
