@@ -4,7 +4,6 @@ import pytest
 
 from pretrain import config as module
 from pretrain import stage_names
-from pretrain import stage_names
 from pretrain.config import (
     DecoderConfig,
     MaskConfig,
