@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
@@ -14,7 +15,7 @@ from models.layers.feed_forward import FeedForward
 from models.layers.position_bias import PositionBias
 from models.layers.recompute import recompute as run_layer
 from models.layers.residual import Residual
-from models.layers.rows import take_rows
+from models.layers.rows import join, take_rows
 from models.layout import Layout, lay_out
 from models.training import Recompute
 
@@ -34,7 +35,7 @@ class Sequenced:
     """(layers, 2, batch) bool on the CPU: whose attention and whose feed-forward drop path leaves in; None where all
     are."""
 
-    @property
+    @cached_property
     def padding_mask(self) -> Tensor | None:
         """(batch, tokens), bool, True is padding; None when nothing is padded."""
         if all(mask is None for mask in self.paddings.values()):
@@ -98,7 +99,7 @@ class FusionLayer(nn.Module):
         layout, _, index = view.choose(1)
         normed = self.ffn_norm(_take(x, index))
         parts = [self.ffn[name](normed[span]) for name, span in layout.spans.items()]
-        out: Tensor = self.ffn_residual(x, parts[0] if len(parts) == 1 else torch.cat(parts), index)
+        out: Tensor = self.ffn_residual(x, join(parts), index)
         return out
 
 
@@ -164,7 +165,7 @@ class FusionEncoder(nn.Module):
             start = spans[name].stop
         parts = [tokens[name].features for name in names]
         return Sequenced(
-            features=parts[0] if len(parts) == 1 else torch.cat(parts, dim=1),
+            features=join(parts, dim=1),
             spans=spans,
             biases={name: tokens[name].bias for name in names},
             paddings={name: tokens[name].padding_mask for name in names},
@@ -187,7 +188,7 @@ class FusionEncoder(nn.Module):
             ]
             view = LayerView(layout, scores, _keeps(passes, index))
             x = run_layer(self.layers[index], x, view, choice=self.recompute)
-        return [torch.cat([block.unpack(x) for block in blocks.values()], dim=1) for blocks in layout.passes]
+        return [join([block.unpack(x) for block in blocks.values()], dim=1) for blocks in layout.passes]
 
     def _draw(self, batch: int) -> Tensor | None:
         layers = [cast("FusionLayer", layer) for layer in self.layers]
@@ -209,11 +210,12 @@ def _lay_out(passes: Sequence[Sequenced]) -> Layout:
 
 
 def _pack(passes: Sequence[Sequenced], layout: Layout) -> Tensor:
-    parts = [
-        layout.passes[number][name].pack(passes[number].features[:, passes[number].spans[name]])
-        for number, name in layout.ordered()
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+    return join(
+        [
+            layout.passes[number][name].pack(passes[number].features[:, passes[number].spans[name]])
+            for number, name in layout.ordered()
+        ]
+    )
 
 
 def _has_shared_bias(sequence: Sequenced) -> bool:

@@ -86,10 +86,8 @@ class Layout:
 
     def ordered(self) -> list[tuple[int, str]]:
         """Give pass and modality of every block, in the order of their rows."""
-        blocks = [
-            (block.start, number, name) for number, part in enumerate(self.passes) for name, block in part.items()
-        ]
-        return [(number, name) for _, number, name in sorted(blocks)]
+        places = [(number, name) for number, blocks in enumerate(self.passes) for name in blocks]
+        return sorted(places, key=lambda place: self.passes[place[0]][place[1]].start)
 
     def keep(self, kept: Sequence[Tensor]) -> tuple["Layout", Tensor]:
         """Leave samples out.
@@ -108,8 +106,7 @@ class Layout:
             passes[number][name] = left
             numbers.append(block.start + keeps[block.list_samples()].nonzero()[:, 0])
             start += left.count
-        order = [{name: found[name] for name in part} for found, part in zip(passes, self.passes, strict=True)]
-        return Layout(tuple(order)), torch.cat(numbers)
+        return _in_order(passes, self.passes), torch.cat(numbers)
 
 
 def lay_out(shapes: Sequence[Mapping[str, tuple[int, int]]], paddings: Sequence[Mapping[str, Tensor | None]]) -> Layout:
@@ -126,13 +123,15 @@ def lay_out(shapes: Sequence[Mapping[str, tuple[int, int]]], paddings: Sequence[
         for number, shape in enumerate(shapes):
             if name not in shape:
                 continue
-            padding = paddings[number][name]
-            places = _find_places(padding)
-            block = Block(start, *shape[name], places)
+            block = Block(start, *shape[name], _find_places(paddings[number][name]))
             passes[number][name] = block
             start += block.count
-    in_order = [{name: found[name] for name in shape} for found, shape in zip(passes, shapes, strict=True)]
-    return Layout(tuple(in_order))
+    return _in_order(passes, shapes)
+
+
+def _in_order(passes: Sequence[Mapping[str, Block]], like: Sequence[Mapping[str, object]]) -> Layout:
+    """Put the modalities of every pass into the order that they have there."""
+    return Layout(tuple({name: found[name] for name in part} for found, part in zip(passes, like, strict=True)))
 
 
 def _find_places(padding: Tensor | None) -> Tensor | None:

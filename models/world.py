@@ -42,7 +42,7 @@ class World:
             ValueError: a GPU is asked for where there is none for every process.
         """
         rank, size, local_rank = (_read_number(name) for name in SLURM_NAMES)
-        kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        kind = choose_kind(device)
         if kind.startswith("cuda") and local_rank >= torch.cuda.device_count():
             found = torch.cuda.device_count()
             raise ValueError(
@@ -105,6 +105,11 @@ class World:
             message.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
         dist.broadcast(message, src=0)
         return bytes(message.tolist()).decode("utf-8")
+
+
+def choose_kind(device: str) -> str:
+    """Turn `auto` into `cuda` where there is a GPU, else into `cpu`; any other name stays."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
 def _read_number(name: str) -> int:

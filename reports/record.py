@@ -53,6 +53,15 @@ def _folder_name(name: str) -> str:
     return name
 
 
+def _in_utc(value: str) -> str:
+    if datetime.fromisoformat(value).utcoffset() != timedelta(0):
+        raise ValueError("expected ISO 8601 in UTC, as 2024-01-31T12:00:00+00:00")
+    return value
+
+
+UtcTime = Annotated[str, AfterValidator(_in_utc)]
+
+
 class MetricValue(_Frozen):
     """One measured number, in per cent from 0 to 100 and never rounded.
 
@@ -190,7 +199,7 @@ class Record(_Frozen):
     commit: str
     is_dirty: bool
     versions: dict[str, str]
-    started_at: str
+    started_at: UtcTime
     duration_s: float
     timings: dict[str, float] = Field(default_factory=dict)
     peak_memory_gib: float | None = None
@@ -234,13 +243,6 @@ class Record(_Frozen):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise ValueError(f"not a record: {explain(error)}. Evaluate again.") from None
-
-    @field_validator("started_at")
-    @classmethod
-    def _in_utc(cls, value: str) -> str:
-        if datetime.fromisoformat(value).utcoffset() != timedelta(0):
-            raise ValueError("expected ISO 8601 in UTC, as 2024-01-31T12:00:00+00:00")
-        return value
 
     @field_validator("config")
     @classmethod

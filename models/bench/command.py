@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,18 @@ from statistics import median
 import torch
 
 from models.bench.growth import measure_growths
-from models.bench.measure import Workload, compare, describe_machine
+from models.bench.measure import Workload, compare, describe_machine, time_once
 from models.bench.workloads import NAMES, make_workloads
 from models.checkpoint.load import parse_dtype
 from models.config import load_config, unknown_name
+from models.world import choose_kind
 from reports.benchmark import Benchmark, Growth, write_benchmark
 from reports.benchmark_sender import log_benchmark
 from reports.benchmark_table import render_table
-from reports.provenance import Clock, read_commit
+from reports.provenance import ROOT, Clock, read_commit
 from reports.sender import warn_unsent
 from reports.store import StoreError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 STARTS = 5
 
 
@@ -59,9 +58,7 @@ class Order:
         for name in only:
             if name not in known:
                 raise ValueError(unknown_name("workload", name, known))
-        place = torch.device(
-            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-        )
+        place = torch.device(choose_kind(device))
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda, but there is no GPU here; use --device cpu")
         if threads is not None:
@@ -132,6 +129,8 @@ def _measure_starts() -> dict[str, float]:
 
 
 def _time_process(arguments: Sequence[str]) -> float:
-    start = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    return time.perf_counter() - start
+    command = [sys.executable, *arguments]
+    return time_once(
+        lambda: subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL),  # noqa: S603
+        torch.device("cpu"),
+    )

@@ -86,4 +86,16 @@ def _search(count: int, dim: int, device: torch.device) -> float:
     generator = torch.Generator().manual_seed(6)
     gallery = torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1).to(device)
     queries = gallery[:1000].clone()
-    return float(measure_peak_memory(lambda: top_k(queries, gallery, 10), device) or 1)
+    return measure_bytes(lambda: top_k(queries, gallery, 10), device)
+
+
+def measure_bytes(run: Callable[[], Any], device: torch.device) -> float:
+    """Measure the peak memory of a run for a power law, in which nothing at all counts as one byte.
+
+    Raises:
+        OSError: the system does not tell.
+    """
+    peak = measure_peak_memory(run, device)
+    if peak is None:
+        raise OSError("the system does not tell a process's peak memory; leave --growth out")
+    return float(max(peak, 1))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from models.layers.rows import join
 from models.layout import Layout
 
 EXTRA_CHANNELS = 8  # fused kernels want widths that are multiples of it
@@ -74,12 +75,12 @@ class SelfAttention(nn.Module):
         projected = [project(rows) for project in (self.q_proj, self.k_proj, self.v_proj)]
         mixed: dict[tuple[int, str], Tensor] = {}
         for number, blocks in enumerate(layout.passes):
-            q, k, v = (_join([block.unpack(part) for block in blocks.values()], dim=1) for part in projected)
+            q, k, v = (join([block.unpack(part) for block in blocks.values()], dim=1) for part in projected)
             tokens = self._mix(q, k, v, scores[number])
             parts = tokens.split([block.length for block in blocks.values()], dim=1)
             for (name, block), part in zip(blocks.items(), parts, strict=True):
                 mixed[number, name] = block.pack(part)
-        return self._finish(_join([mixed[place] for place in layout.ordered()], dim=0))
+        return self._finish(join([mixed[place] for place in layout.ordered()]))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
         """Attend, (batch, tokens, dim) in and out."""
@@ -93,10 +94,6 @@ class SelfAttention(nn.Module):
     def _finish(self, mixed: Tensor) -> Tensor:
         out: Tensor = self.out_proj(self.inner_norm(mixed))
         return out
-
-
-def _join(parts: Sequence[Tensor], *, dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, padding_mask: Tensor | None) -> Tensor:

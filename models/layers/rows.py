@@ -3,6 +3,7 @@
 The library's own operations allow a row to be taken several times, and so must add up in the backward pass.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,6 +50,11 @@ class _Add(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor]:
         (index,) = ctx.saved_tensors
         return grad, None, grad.index_select(0, index)
+
+
+def join(parts: Sequence[Tensor], *, dim: int = 0) -> Tensor:
+    """Put tensors side by side; a single one stays as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=dim)
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:

@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from models.bench.command import Order, run
-from models.bench.growth import fit
-from models.bench.measure import measure_peak_memory
+from models.bench.growth import fit, measure_bytes
 from pretrain.bench.ranks import STEP_PREFIX
 from pretrain.bench.readers import read_all, write_shards
 from pretrain.bench.workloads import NAMES, make_workloads
@@ -55,4 +54,4 @@ def _time_ranks(ranks: int) -> float:
 def _measure_reader(count: int, order: Order) -> float:
     with TemporaryDirectory() as folder:
         config = write_shards(Path(folder), count)
-        return float(measure_peak_memory(lambda: read_all(config), order.device) or 1)
+        return measure_bytes(lambda: read_all(config), order.device)

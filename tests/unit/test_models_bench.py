@@ -67,7 +67,7 @@ def test_peak_memory_is_what_stood_at_once() -> None:
 
     peak = measure_peak_memory(run, CPU)
     if peak is None:
-        pytest.skip("the system does not tell a process's peak")
+        pytest.skip("the system does not tell a process's peak (.ci/run on Linux does)")
     assert 0.9 * size < peak < 1.6 * size
 
 

@@ -34,6 +34,7 @@ from downstream.workplace import Workplace
 from models.checkpoint.load import LoadReport, load_state, save_state
 from models.checkpoint.names import rename_state
 from models.checkpoint.reader import Checkpoint, file_sha256, open_checkpoint, read_state
+from models.world import choose_kind
 from reports.provenance import Clock, describe_processor
 from reports.record import CheckpointInfo, MetricValue
 
@@ -76,7 +77,7 @@ def choose_device(name: str) -> torch.device:
         ValueError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(choose_kind(name))
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {name!r}, but torch finds no GPU here; try --device cpu")
     try:
