@@ -1,7 +1,7 @@
 """FusionEncoder: self-attention shared by all modalities, one feed-forward and one final norm for each."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
@@ -58,6 +58,13 @@ class LayerView:
     """By pass."""
     kept: Sequence[Tensor] | None
     """By pass, (2, batch) bool on the CPU, see `Sequenced`; None where all samples stay."""
+    has_classes_only: bool = False
+    """Whether the class tokens alone leave the layer."""
+
+    def take_classes(self) -> tuple["LayerView", Tensor]:
+        """Go on with the class tokens alone; returns their rows' numbers besides."""
+        layout, index = self.layout.take_classes()
+        return replace(self, layout=layout), index
 
     def choose(self, branch: int) -> tuple[Layout, Sequence[Scores], Tensor | None]:
         """Leave out the samples whose branch is dropped; the last is the rows that are left, or None for all."""
@@ -88,13 +95,17 @@ class FusionLayer(nn.Module):
         self.ffn_residual = Residual(dim, scale_init=config.layer_scale_init, drop_rate=drop_path_rate)
 
     def forward(self, x: Tensor, view: LayerView) -> Tensor:
-        """Transform the tokens of one or several passes, (rows, dim) in and out.
+        """Transform the tokens of one or several passes, (rows, dim) in and out; fewer out where classes alone are.
 
         Differs: padding is no row at all; the published code computes it, and hides it only where there is a relative
         bias.
         """
         layout, scores, index = view.choose(0)
-        mixed = self.attn.attend(self.attn_norm(_take(x, index)), layout, scores)
+        normed = self.attn_norm(_take(x, index))
+        mixed = self.attn.attend(normed, layout, scores, has_classes_only=view.has_classes_only)
+        if view.has_classes_only:
+            view, classes = view.take_classes()
+            x, (_, _, index) = take_rows(x, classes), view.choose(0)
         x = self.attn_residual(x, self.attn_output_norm(mixed), index)
         layout, _, index = view.choose(1)
         normed = self.ffn_norm(_take(x, index))
@@ -144,13 +155,24 @@ class FusionEncoder(nn.Module):
         Returns:
             By pass, as `forward` does.
         """
-        found = self.run_passes(passes, range(len(self.layers)))
+        layout, x = self._run(passes, range(len(self.layers)))
         return [
             {
-                name: Tokens(self._final_norm(name, features[:, span]), sequence.paddings[name], sequence.biases[name])
-                for name, span in sequence.spans.items()
+                name: Tokens(self._final_norm(name, block.unpack(x)), sequence.paddings[name], sequence.biases[name])
+                for name, block in blocks.items()
             }
-            for sequence, features in zip(passes, found, strict=True)
+            for sequence, blocks in zip(passes, layout.passes, strict=True)
+        ]
+
+    def encode_classes(self, passes: Sequence[Sequenced]) -> list[dict[str, Tensor]]:
+        """Run all layers over several passes at once, the last one for the class tokens alone.
+
+        Returns:
+            By pass and modality, (batch, dim): the class tokens that `encode` gives.
+        """
+        layout, x = self._run(passes, range(len(self.layers)), has_classes_only=True)
+        return [
+            {name: self._final_norm(name, x[block.rows]) for name, block in blocks.items()} for blocks in layout.passes
         ]
 
     def join(self, tokens: Mapping[str, Tokens]) -> Sequenced:
@@ -174,10 +196,13 @@ class FusionEncoder(nn.Module):
 
     def run_layers(self, sequence: Sequenced, indices: Sequence[int]) -> Tensor:
         """Run some layers over one pass, without the final norm; (batch, tokens, dim), zero where padded."""
-        return self.run_passes([sequence], indices)[0]
+        layout, x = self._run([sequence], indices)
+        return join([block.unpack(x) for block in layout.passes[0].values()], dim=1)
 
-    def run_passes(self, passes: Sequence[Sequenced], indices: Sequence[int]) -> list[Tensor]:
-        """Run some layers over several passes at once, without the final norm; by pass as `run_layers`."""
+    def _run(
+        self, passes: Sequence[Sequenced], indices: Sequence[int], *, has_classes_only: bool = False
+    ) -> tuple[Layout, Tensor]:
+        """Run some layers over several passes at once; the rows that come out, and how they stand."""
         layout = _lay_out(passes)
         x = _pack(passes, layout)
         shared = [_score(sequence, 0) if _has_shared_bias(sequence) else None for sequence in passes]
@@ -186,9 +211,10 @@ class FusionEncoder(nn.Module):
                 _score(sequence, index) if ready is None else ready
                 for sequence, ready in zip(passes, shared, strict=True)
             ]
-            view = LayerView(layout, scores, _keeps(passes, index))
+            is_last = has_classes_only and index == indices[-1]
+            view = LayerView(layout, scores, _keeps(passes, index), is_last)
             x = run_layer(self.layers[index], x, view, choice=self.recompute)
-        return [join([block.unpack(x) for block in blocks.values()], dim=1) for blocks in layout.passes]
+        return (layout.take_classes()[0] if has_classes_only else layout), x
 
     def _draw(self, batch: int) -> Tensor | None:
         layers = [cast("FusionLayer", layer) for layer in self.layers]
@@ -206,7 +232,7 @@ def _lay_out(passes: Sequence[Sequenced]) -> Layout:
         {name: (len(sequence.features), span.stop - span.start) for name, span in sequence.spans.items()}
         for sequence in passes
     ]
-    return lay_out(shapes, [sequence.paddings for sequence in passes])
+    return lay_out(shapes, [sequence.paddings for sequence in passes], device=passes[0].features.device)
 
 
 def _pack(passes: Sequence[Sequenced], layout: Layout) -> Tensor:

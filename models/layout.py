@@ -5,12 +5,16 @@ and sample by sample, so that every feed-forward sees one unbroken block, howeve
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from models.layers.rows import place_rows, take_rows
+
+CPU: Final = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,13 @@ class Block:
     """Tokens of the longest sample."""
     places: Tensor | None
     """(rows,) int64 on the CPU: where each row stands in (batch * length); None where nothing is padded."""
+    device: torch.device
+    """Where the rows are."""
+
+    @cached_property
+    def _places_there(self) -> Tensor | None:
+        """`places` on the device, brought there once."""
+        return None if self.places is None else self.places.to(self.device)
 
     @property
     def count(self) -> int:
@@ -38,14 +49,14 @@ class Block:
     def unpack(self, rows: Tensor) -> Tensor:
         """Give (batch, length, ...) of all rows, (rows, ...), with zeros for padding."""
         own = rows[self.rows]
-        if self.places is not None:
-            own = place_rows(own, self.places.to(rows.device), self.batch * self.length)
+        if self._places_there is not None:
+            own = place_rows(own, self._places_there, self.batch * self.length)
         return own.view(self.batch, self.length, *rows.shape[1:])
 
     def pack(self, tokens: Tensor) -> Tensor:
         """Give the rows of (batch, length, ...)."""
         flat = tokens.reshape(-1, *tokens.shape[2:])
-        return flat if self.places is None else take_rows(flat, self.places.to(tokens.device))
+        return flat if self._places_there is None else take_rows(flat, self._places_there)
 
     def list_samples(self) -> Tensor:
         """Give the sample that each row belongs to, (rows,) int64."""
@@ -56,12 +67,18 @@ class Block:
     def keep(self, samples: Tensor, start: int) -> "Block":
         """Give the block of some samples, (kept,) int64, ascending, that begins at another row."""
         if self.places is None:
-            return Block(start, len(samples), self.length, None)
+            return replace(self, start=start, batch=len(samples))
         number = torch.full((self.batch,), -1)
         number[samples] = torch.arange(len(samples))
         owner = number[self.list_samples()]
         places = owner * self.length + self.places % self.length
-        return Block(start, len(samples), self.length, places[owner >= 0])
+        return replace(self, start=start, batch=len(samples), places=places[owner >= 0])
+
+    def find_classes(self) -> Tensor:
+        """Give the row of every sample's first token among all, (batch,) int64."""
+        if self.places is None:
+            return self.start + torch.arange(self.batch) * self.length
+        return self.start + (self.places % self.length == 0).nonzero()[:, 0]
 
 
 @dataclass(frozen=True)
@@ -96,7 +113,7 @@ class Layout:
             kept: by pass, (batch,) bool on the CPU.
 
         Returns:
-            The layout of what is left, and its rows' numbers in this one, ascending.
+            The layout of what is left, and its rows' numbers in this one, ascending, on the device.
         """
         passes: list[dict[str, Block]] = [{} for _ in self.passes]
         numbers, start = [], 0
@@ -106,15 +123,36 @@ class Layout:
             passes[number][name] = left
             numbers.append(block.start + keeps[block.list_samples()].nonzero()[:, 0])
             start += left.count
-        return _in_order(passes, self.passes), torch.cat(numbers)
+        return _in_order(passes, self.passes), self._there(numbers)
+
+    def take_classes(self) -> tuple["Layout", Tensor]:
+        """Leave all tokens out but the class of every modality and sample, which stands first; returns as `keep`."""
+        passes: list[dict[str, Block]] = [{} for _ in self.passes]
+        numbers, start = [], 0
+        for number, name in self.ordered():
+            block = self.passes[number][name]
+            passes[number][name] = replace(block, start=start, length=1, places=None)
+            numbers.append(block.find_classes())
+            start += block.batch
+        return _in_order(passes, self.passes), self._there(numbers)
+
+    def _there(self, numbers: Sequence[Tensor]) -> Tensor:
+        """Bring rows' numbers to where the rows are."""
+        return torch.cat(list(numbers)).to(next(iter(self.passes[0].values())).device)
 
 
-def lay_out(shapes: Sequence[Mapping[str, tuple[int, int]]], paddings: Sequence[Mapping[str, Tensor | None]]) -> Layout:
+def lay_out(
+    shapes: Sequence[Mapping[str, tuple[int, int]]],
+    paddings: Sequence[Mapping[str, Tensor | None]],
+    *,
+    device: torch.device = CPU,
+) -> Layout:
     """Lay the sequences of several passes out as rows.
 
     Args:
         shapes: by pass and modality, batch and tokens.
         paddings: by pass and modality, (batch, tokens) bool, True is padding; None where nothing is padded.
+        device: where the rows will be.
     """
     order = list(dict.fromkeys(name for shape in shapes for name in shape))
     passes: list[dict[str, Block]] = [{} for _ in shapes]
@@ -123,7 +161,7 @@ def lay_out(shapes: Sequence[Mapping[str, tuple[int, int]]], paddings: Sequence[
         for number, shape in enumerate(shapes):
             if name not in shape:
                 continue
-            block = Block(start, *shape[name], _find_places(paddings[number][name]))
+            block = Block(start, *shape[name], _find_places(paddings[number][name]), device)
             passes[number][name] = block
             start += block.count
     return _in_order(passes, shapes)

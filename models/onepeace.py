@@ -48,7 +48,11 @@ class OnePeace(nn.Module):
 
     def embed(self, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         """Give (batch, dim) unit vectors by modality, comparable across modalities; each is encoded for itself."""
-        return {name: self._project(name, self.encode({name: value})[name]) for name, value in inputs.items()}
+        return self.project({name: self._encode_class(name, value) for name, value in inputs.items()})
+
+    def project(self, classes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Bring class tokens by modality, (batch, dim), to where modalities are compared: unit vectors."""
+        return {name: functional.normalize(self.projections[name](value), dim=1) for name, value in classes.items()}
 
     def own_parameters(self, name: str) -> dict[str, nn.Parameter]:
         """Give the parameters that only one modality uses: its adapter, feed-forwards, final norm and projection.
@@ -73,6 +77,10 @@ class OnePeace(nn.Module):
             if key.startswith(own) or f".ffn.{name}." in key
         }
 
+    def _encode_class(self, name: str, value: Any) -> Tensor:
+        """Encode one modality for itself, and give its class tokens, (batch, dim)."""
+        return self.encoder.encode_classes([self.encoder.join({name: self._adapt(name, value)})])[0][name]
+
     def _adapt(self, name: str, value: Any) -> Tokens:
         """Turn one modality's input into tokens; what sequences share goes through the stem once."""
         adapter = cast("Adapter", self.adapters[name])
@@ -82,9 +90,6 @@ class OnePeace(nn.Module):
         embedded = adapter.embed(value.inputs)
         padding = embedded.padding_mask
         return adapter.place(Embedded(embedded.units[value.rows], None if padding is None else padding[value.rows]))
-
-    def _project(self, name: str, tokens: Tokens) -> Tensor:
-        return functional.normalize(self.projections[name](tokens.features[:, 0]), dim=1)
 
 
 def build_model(config: ModelConfig, *, seed: int) -> OnePeace:

@@ -5,7 +5,7 @@ matrix products and convolutions are counted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -49,6 +49,8 @@ class Pass:
     """Modalities whose stem runs for this pass; the passes of a step share it."""
     is_projected: bool = False
     """The class tokens go on to the aligning contrast."""
+    has_classes_only: bool = False
+    """Nothing else leaves the last layer."""
 
 
 def count_parameters(config: ModelConfig) -> dict[str, int]:
@@ -121,6 +123,7 @@ def forward_flops(
     batch: int = 1,
     embedded: Sequence[str] = (),
     is_projected: bool = False,
+    has_classes_only: bool = False,
 ) -> int:
     """Count the operations of one pass of the encoder.
 
@@ -131,8 +134,12 @@ def forward_flops(
         embedded: modalities whose stem runs too. A modality without a formula here has a stem of no cost: that of
             pictures is 0.2 % of the paper's layers.
         is_projected: the class tokens are projected.
+        has_classes_only: the last layer runs for the class tokens alone.
     """
     flops = _layer_flops(config, sum(tokens.values()))
+    if has_classes_only:
+        flops += _one_layer_flops(config, sum(tokens.values()), leaving=len(tokens))
+        flops -= _one_layer_flops(config, sum(tokens.values()), leaving=sum(tokens.values()))
     for name, count in tokens.items():
         if name == "audio":
             flops += _position_flops(config, count - 1)
@@ -169,7 +176,13 @@ def pass_flops(one: Pass, config: ModelConfig, *, decoder: TransformerSizes | No
         ValueError: a pass of the decoder, and no decoder.
     """
     if not one.is_decoder:
-        return forward_flops(config, one.tokens, embedded=one.embedded, is_projected=one.is_projected)
+        return forward_flops(
+            config,
+            one.tokens,
+            embedded=one.embedded,
+            is_projected=one.is_projected,
+            has_classes_only=one.has_classes_only,
+        )
     if decoder is None:
         raise ValueError("a pass of the decoder, expected the decoder's sizes beside it")
     return decoder_flops(decoder, config, one.tokens, kept=one.kept)
@@ -219,7 +232,7 @@ def stage_passes(
         for name in pair
     ]
     if has_feature_pass:
-        passes += [Pass(one.tokens, has_gradient=False, embedded=one.embedded, is_projected=True) for one in passes]
+        passes += [replace(one, has_gradient=False, has_classes_only=True) for one in passes]
     if any(term.teacher == "fused" for term in objective.terms.values()):
         passes.append(Pass({name: tokens[name] for name in pair}, has_gradient=False))
     students: dict[str, dict[str, int]] = {}
@@ -316,9 +329,13 @@ def _position_kernel(options: Mapping[str, Any]) -> int:
 
 def _layer_flops(sizes: TransformerSizes, num_tokens: int) -> int:
     """Count all layers over one sequence: four projections, scores and values, and GeGLU's three products."""
+    return sizes.num_layers * _one_layer_flops(sizes, num_tokens, leaving=num_tokens)
+
+
+def _one_layer_flops(sizes: TransformerSizes, num_tokens: int, *, leaving: int) -> int:
+    """Count one layer that some tokens leave: keys and values of all, everything else of these."""
     dim = sizes.embed_dim
-    products = num_tokens * (8 * dim**2 + 6 * dim * sizes.ffn_dim)
-    return sizes.num_layers * (products + 4 * num_tokens**2 * dim)
+    return num_tokens * 4 * dim**2 + leaving * (4 * dim**2 + 6 * dim * sizes.ffn_dim + 4 * num_tokens * dim)
 
 
 def _position_flops(config: ModelConfig, num_frames: int) -> int:

@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from models.batch import Embedded, Tokens, Units
 from models.contrast import align, read_scale
@@ -99,10 +98,10 @@ class Objective(nn.Module):
             batch: samples of this process.
             gather: gives the features of the whole batch for the own ones.
         """
-        encoded = self.encode(batch, with_terms=gather is not None)
-        vectors = self._project(encoded.alone)
         if gather is None:
-            return vectors
+            return self.model.embed(batch.inputs)
+        encoded = self.encode(batch)
+        vectors = self.model.project({name: tokens.features[:, 0] for name, tokens in encoded.alone.items()})
         scale = read_scale(self.model.logit_scale)
         alignment = align(vectors, gather(vectors), scale=scale)
         students = self.decode(encoded.students)
@@ -118,18 +117,13 @@ class Objective(nn.Module):
             terms[name] = loss.detach()
         return StepLosses(total, terms, alignment.hits, scale.detach())
 
-    def encode(self, batch: PairBatch, *, with_terms: bool) -> Encoded:
-        """Run every stem once, and every pass of the encoder: those that learn all together, and the others.
-
-        Args:
-            batch: samples of this process.
-            with_terms: run what the terms need, too.
-        """
+    def encode(self, batch: PairBatch) -> Encoded:
+        """Run every stem once, and every pass of the encoder: those that learn all together, and the others."""
         embedded = {name: self._adapter(name).embed(value) for name, value in batch.inputs.items()}
-        # Drop path draws as passes are joined: these first, so that they drop the same with and without terms.
+        # Drop path draws as passes are joined: these first, so that they drop the same as in `OnePeace.embed`.
         alone = {name: self._join({name: self._place(name, value)}) for name, value in embedded.items()}
-        masked = [self._join(self._mask(terms, embedded, batch)) for terms in self._by_pass()] if with_terms else []
-        is_taught = with_terms and any(term.teacher == "fused" for term in self.config.terms.values())
+        masked = [self._join(self._mask(terms, embedded, batch)) for terms in self._by_pass()]
+        is_taught = any(term.teacher == "fused" for term in self.config.terms.values())
         fused = self._join({name: self._place(name, value) for name, value in embedded.items()}) if is_taught else None
         learning = [name for name in alone if self._learns(name)]
         found = self._run([*(alone[name] for name in learning), *masked])
@@ -192,9 +186,3 @@ class Objective(nn.Module):
 
     def _run(self, passes: Sequence[Sequenced]) -> list[dict[str, Tokens]]:
         return self.model.encoder.encode(passes) if passes else []
-
-    def _project(self, alone: Mapping[str, Tokens]) -> dict[str, Tensor]:
-        return {
-            name: functional.normalize(self.model.projections[name](tokens.features[:, 0]), dim=1)
-            for name, tokens in alone.items()
-        }

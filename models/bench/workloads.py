@@ -29,6 +29,7 @@ from models.world import Negatives
 BATCHES: Final[Mapping[str, tuple[str, Callable[[Any], dict[str, Any]], float | None]]] = MappingProxyType(
     {
         "image forward": ("8 pictures of 256 px", lambda m: {"image": draw_pictures(m, 8)}, 0.85),
+        "image forward, all tokens": ("8 pictures of 256 px", lambda m: {"image": draw_pictures(m, 8)}, None),
         "text forward": ("32 texts of 32 tokens", lambda m: {"text": draw_texts(m, [32] * 32)}, None),
         "text forward, real lengths": (
             f"32 captions, {sum(caption_lengths(32))} tokens, longest {max(caption_lengths(32))}",
@@ -49,6 +50,9 @@ BATCHES: Final[Mapping[str, tuple[str, Callable[[Any], dict[str, Any]], float | 
     }
 )
 """Name to what goes in, in words and in numbers, and the bound that is wished."""
+
+WITH_ALL_TOKENS: Final = ("image forward, all tokens", "fused forward")
+"""What gives the features of every token; the others embed: unit vectors, made of the class tokens alone."""
 
 FINE_TUNING: Final = "fine-tuning step"
 RETRIEVAL: Final = "retrieval"
@@ -79,16 +83,25 @@ def _forward(name: str, model: OnePeace, *, device: torch.device, dtype: torch.d
     inputs = draw(model.config)
     tokens, inputs = count_tokens(model, inputs), move(inputs, device, dtype=dtype)
 
-    def ours() -> dict[str, Tensor]:
+    def encode() -> dict[str, Tensor]:
         with torch.inference_mode():
             found = model.encode(inputs)
             return {key: _without_padding(part.features, part.padding_mask) for key, part in found.items()}
 
-    def spelled() -> dict[str, Tensor]:
+    def encode_plainly() -> dict[str, Tensor]:
         with torch.inference_mode():
             found = plain.encode_parts(model, inputs)
             return {key: _without_padding(part.features, part.padding) for key, part in found.items()}
 
+    def embed() -> dict[str, Tensor]:
+        with torch.inference_mode():
+            return model.embed(inputs)
+
+    def embed_plainly() -> dict[str, Tensor]:
+        with torch.inference_mode():
+            return plain.embed(model, inputs)
+
+    ours, spelled = (encode, encode_plainly) if name in WITH_ALL_TOKENS else (embed, embed_plainly)
     return Workload(name, shape, ours, spelled, tokens, bound)
 
 

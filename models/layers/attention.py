@@ -1,7 +1,8 @@
 """Self-attention shared by all modalities, with the Sub-LN norm before its output projection."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from models.layers.rows import join
-from models.layout import Layout
+from models.layers.rows import join, take_rows
+from models.layout import Block, Layout
 
 EXTRA_CHANNELS = 8  # fused kernels want widths that are multiples of it
 LOWEST_SCORE = -1e30
@@ -24,6 +25,10 @@ class Scores:
     """Broadcastable to (batch, heads, tokens, tokens): position bias within a modality, 0 between two."""
     padding_mask: Tensor | None = None
     """(batch, tokens), bool, True is padding, which no query sees; None when nothing is padded."""
+
+    def ask(self, tokens: Sequence[int]) -> "Scores":
+        """Take what belongs to the queries of some tokens, by their numbers in the sequence."""
+        return self if self.bias is None else replace(self, bias=self.bias[:, :, list(tokens)])
 
     def keep(self, samples: Tensor) -> "Scores":
         """Take what belongs to some samples, (kept,) int64."""
@@ -61,26 +66,33 @@ class SelfAttention(nn.Module):
         q, k, v = (project(x) for project in (self.q_proj, self.k_proj, self.v_proj))
         return self._finish(self._mix(q, k, v, Scores(bias, padding_mask)))
 
-    def attend(self, rows: Tensor, layout: Layout, scores: Sequence[Scores]) -> Tensor:
+    def attend(
+        self, rows: Tensor, layout: Layout, scores: Sequence[Scores], *, has_classes_only: bool = False
+    ) -> Tensor:
         """Mix the tokens of several passes, each within its own sequences.
 
         Args:
             rows: (rows, dim), normalised.
             layout: where whose tokens stand among them.
             scores: by pass.
+            has_classes_only: mix the class tokens alone, each with all tokens of its sequence.
 
         Returns:
-            (rows, dim)
+            (rows, dim), those of `layout.take_classes` where there are classes only.
         """
-        projected = [project(rows) for project in (self.q_proj, self.k_proj, self.v_proj)]
+        asking, asked = layout, rows
+        if has_classes_only:
+            asking, index = layout.take_classes()
+            asked, scores = take_rows(rows, index), _ask_classes(layout, scores)
+        q, k, v = self.q_proj(asked), self.k_proj(rows), self.v_proj(rows)
         mixed: dict[tuple[int, str], Tensor] = {}
-        for number, blocks in enumerate(layout.passes):
-            q, k, v = (join([block.unpack(part) for block in blocks.values()], dim=1) for part in projected)
-            tokens = self._mix(q, k, v, scores[number])
+        for number, blocks in enumerate(asking.passes):
+            keys = layout.passes[number]
+            tokens = self._mix(_unpack(q, blocks), _unpack(k, keys), _unpack(v, keys), scores[number])
             parts = tokens.split([block.length for block in blocks.values()], dim=1)
             for (name, block), part in zip(blocks.items(), parts, strict=True):
                 mixed[number, name] = block.pack(part)
-        return self._finish(join([mixed[place] for place in layout.ordered()]))
+        return self._finish(join([mixed[place] for place in asking.ordered()]))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
         """Attend, (batch, tokens, dim) in and out."""
@@ -96,13 +108,23 @@ class SelfAttention(nn.Module):
         return out
 
 
+def _unpack(rows: Tensor, blocks: Mapping[str, Block]) -> Tensor:
+    """Give a pass's sequences, (batch, tokens, dim)."""
+    return join([block.unpack(rows) for block in blocks.values()], dim=1)
+
+
+def _ask_classes(layout: Layout, scores: Sequence[Scores]) -> list[Scores]:
+    firsts = [[0, *accumulate(block.length for block in blocks.values())][:-1] for blocks in layout.passes]
+    return [part.ask(tokens) for part, tokens in zip(scores, firsts, strict=True)]
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, padding_mask: Tensor | None) -> Tensor:
     """Attend with the library's fused kernel, or where that has no gradient of the bias, with our own.
 
     Args:
         q: (batch, heads, tokens, width).
-        k: as q.
-        v: as q.
+        k: as q, or of more tokens.
+        v: as k.
         bias: as in `Scores`.
         padding_mask: as in `Scores`.
 
@@ -155,9 +177,9 @@ def hide_keys(q: Tensor, k: Tensor, v: Tensor, padding_mask: Tensor) -> tuple[Te
 
     Args:
         q: (batch, heads, tokens, width).
-        k: as q.
-        v: as q.
-        padding_mask: (batch, tokens), bool, True is padding.
+        k: as q, or of more tokens.
+        v: as k.
+        padding_mask: (batch, tokens of k), bool, True is padding.
 
     Returns:
         The same, each `EXTRA_CHANNELS` wider; those of v are zero.

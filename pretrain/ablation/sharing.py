@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from models.batch import Tokens
 from models.config import ModelConfig
@@ -47,6 +47,10 @@ class SeparateEncoders(nn.Module):
     def encode(self, passes: Sequence[Sequenced]) -> list[dict[str, Tokens]]:
         """Encode each pass by the encoder of its modality; see `FusionEncoder.encode`."""
         return [self._own(next(iter(sequence.spans))).encode([sequence])[0] for sequence in passes]
+
+    def encode_classes(self, passes: Sequence[Sequenced]) -> list[dict[str, Tensor]]:
+        """Encode the class of each pass; see `FusionEncoder.encode_classes`."""
+        return [self._own(next(iter(sequence.spans))).encode_classes([sequence])[0] for sequence in passes]
 
     def _own(self, name: str) -> FusionEncoder:
         return cast("FusionEncoder", self.by_modality[name])

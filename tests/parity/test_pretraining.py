@@ -130,7 +130,7 @@ def test_what_the_terms_are_made_of(find_cases, prefix):
         objective = build(case, torch.float32)
         batch = read_batch(case, objective, torch.float32)
         with torch.no_grad():
-            encoded = objective.encode(batch, with_terms=True)
+            encoded = objective.encode(batch)
             alone, teachers = encoded.alone, encoded.teachers
             students = objective.decode(encoded.students)
             vectors = objective(batch, None)

@@ -207,6 +207,37 @@ def test_layers_run_in_parts_as_they_run_whole() -> None:
         assert torch.equal(encoder.run_layers(half, range(1, 3)), encoder.run_layers(sequence, range(3)))
 
 
+@settings(max_examples=25, deadline=None)
+@given(tokens=token_sets(), drop_path_rate=st.sampled_from([0.0, 0.6]))
+def test_classes_alone_are_those_of_all_tokens_with_their_gradients(
+    tokens: dict[str, Tokens], drop_path_rate: float
+) -> None:
+    encoder = make_encoder(drop_path_rate=drop_path_rate).double().train()
+    tokens = {
+        name: dataclasses.replace(
+            part,
+            features=part.features.double(),
+            bias=part.bias and dataclasses.replace(part.bias, tables=tuple(t.double() for t in part.bias.tables)),
+        )
+        for name, part in tokens.items()
+    }
+    passes = [encoder.join(tokens), encoder.join({name: tokens[name] for name in list(tokens)[:1]})]
+    whole = [{name: part.features[:, 0] for name, part in found.items()} for found in encoder.encode(passes)]
+    alone = encoder.encode_classes(passes)
+    for ours, theirs in zip(alone, whole, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, expected in theirs.items():
+            torch.testing.assert_close(ours[name], expected)
+    leaves = list(encoder.parameters())
+    found, expected = (
+        torch.autograd.grad(sum(x.square().sum() for part in parts for x in part.values()), leaves, allow_unused=True)
+        for parts in (alone, whole)
+    )
+    for mine, theirs in zip(found, expected, strict=True):
+        assert (mine is None) == (theirs is None)
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_the_bias_is_in_the_scores_type_under_half_precision() -> None:
     encoder = make_encoder().to(torch.bfloat16)
     part = make_tokens(4, num_padded=1)

@@ -74,3 +74,18 @@ def test_samples_are_left_out_with_all_their_rows(passes: Passes, seed: int) -> 
         for name, (tokens, mask) in blocks.items():
             found = smaller.passes[number][name].unpack(rows[index])
             assert torch.equal(found, real(tokens, mask)[kept[number]])
+
+
+@settings(max_examples=60, deadline=None)
+@given(passes=pass_sets(), seed=st.integers(0, 99))
+def test_the_classes_are_the_first_token_of_every_sample_that_is_left(passes: Passes, seed: int) -> None:
+    layout, rows = make_layout(passes)
+    generator = torch.Generator().manual_seed(seed)
+    kept = [torch.rand(len(next(iter(blocks.values()))[0]), generator=generator) < 0.5 for blocks in passes]
+    smaller, index = layout.keep(kept)
+    classes, numbers = smaller.take_classes()
+    assert torch.equal(numbers, numbers.sort()[0])
+    for number, blocks in enumerate(passes):
+        for name, (tokens, _) in blocks.items():
+            found = classes.passes[number][name].unpack(rows[index][numbers])
+            assert torch.equal(found, tokens[kept[number], :1])

@@ -100,7 +100,7 @@ def test_sharing_the_stems_gives_the_gradients_of_separate_passes(stage, monkeyp
 @pytest.mark.parametrize("stage", ["stage1", "stage2"])
 def test_teachers_carry_no_gradient(stage):
     objective, batch = prepare(stage)
-    teachers = objective.encode(batch, with_terms=True).teachers
+    teachers = objective.encode(batch).teachers
     assert {kind for kind, _ in teachers} == {"alone", "fused"}
     assert not any(value.requires_grad for value in teachers.values())
 
@@ -108,7 +108,7 @@ def test_teachers_carry_no_gradient(stage):
 def test_no_term_asks_for_a_fused_teacher_no_fused_pass():
     objective, batch = prepare("stage1", "objective.terms={}")
     assert objective.decoder is None
-    assert {kind for kind, _ in objective.encode(batch, with_terms=True).teachers} == {"alone"}
+    assert {kind for kind, _ in objective.encode(batch).teachers} == {"alone"}
     losses = losses_of(objective, batch)
     assert losses.total.item() == losses.terms["contrast"].item()
 
