@@ -172,6 +172,11 @@ class Benchmark(_Frozen):
         reached = timing.flops_per_s
         return None if reached is None else reached / self.machine.peak_flops_per_s
 
+    def floor(self, comparison: Comparison) -> float | None:
+        """Give the ratio that would be left if ours did its products and convolutions at the peak, and nothing else."""
+        flops = comparison.ours.flops
+        return None if flops is None else flops / self.machine.peak_flops_per_s / comparison.plain.median_s
+
     def to_json(self) -> str:
         """Give it as JSON, every digit kept."""
         return self.model_dump_json(indent=1) + "\n"

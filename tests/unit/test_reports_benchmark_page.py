@@ -101,7 +101,7 @@ def test_what_stands_in_the_files_cannot_become_html_or_another_cell() -> None:
     assert "\n# heading" not in page
     rows = [line.replace("\\|", "") for line in page.splitlines() if "alert" in line and line.startswith("| ")]
     widths = {len(row.split("|")) for row in rows}
-    assert widths == {12, 9, 4}  # of overview and times, of work, of facts
+    assert widths == {12, 13, 9, 4}  # of overview, of times, of work, of facts
 
 
 def test_the_plot_is_the_same_each_time_whatever_the_settings_and_names_every_exponent(folder: Path) -> None:
