@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from models.config import ModelConfig
 
-WIDE_VALUES = 4  # of the feed-forward's width that stand at once, for each token; beside them the token itself
+WIDE_VALUES = 3  # of the feed-forward's width that stand at once, for each token
+NARROW_VALUES = 3  # of the token's own width beside them
 STEM_VALUES = 3  # windows, their products and what they were cut from, as multiples of the first convolution's output
 
 
@@ -24,7 +25,7 @@ def forward_bytes(config: ModelConfig, name: str, *, tokens: int, batch_size: in
     Returns:
         Bytes, without what the device's own libraries take.
     """
-    layer = tokens * (WIDE_VALUES * config.ffn_dim + config.embed_dim)
+    layer = tokens * (WIDE_VALUES * config.ffn_dim + NARROW_VALUES * config.embed_dim)
     extractor = config.modalities[name].get("extractor", ())
     stem = STEM_VALUES * _first_map(extractor, tokens - 1) if extractor else 0
     bias = config.num_heads * tokens**2

@@ -1,5 +1,6 @@
 """The GeGLU feed-forward network that every modality has for itself."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,6 +25,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token of (batch, tokens, dim) for itself."""
-        hidden = functional.gelu(self.gate_proj(x)) * self.up_proj(x)
+        hidden = functional.gelu(self.gate_proj(x))
+        hidden = hidden * self.up_proj(x) if torch.is_grad_enabled() else hidden.mul_(self.up_proj(x))
         out: Tensor = self.down_proj(self.inner_norm(hidden))
         return out

@@ -55,8 +55,11 @@ class Residual(nn.Module):
             branch: as `x`; with `index`, of the rows that it was computed for.
             index: (rows of the branch,) int64, none twice; None where none is left out.
         """
+        scale = 1 / (1 - self.drop_rate) if self.drops and self.drop_rate < 1 else 1.0
+        if self.gamma is not None and index is None and branch.dtype == x.dtype:  # else it would keep a widened copy
+            return torch.addcmul(x, branch, self.gamma, value=scale)
         if self.gamma is not None:
-            branch = branch * self.gamma
-        if self.drops and self.drop_rate < 1:
-            branch = branch / (1 - self.drop_rate)
+            branch = branch * (self.gamma * scale)
+        elif scale != 1:
+            branch = branch * scale
         return x + branch if index is None else add_rows(x, index, branch)
