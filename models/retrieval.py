@@ -20,6 +20,7 @@ RANKS = (1, 5, 10)
 """How many of the first candidates are looked at, in the paper's tables."""
 BLOCK_BYTES = 32 << 20  # scores held at a time
 PRODUCT_BYTES = 4 << 20  # products of pairs held at a time; more than the caches hold is slower
+CHECKED_ROWS = 4096  # vectors looked at together for numbers that are not finite
 CHUNK = 16  # scores of which the largest is looked at first
 NUM_SPARE = 2  # candidates settled beyond those asked for, so that few queries must be looked at again
 
@@ -169,8 +170,10 @@ def _check_vectors(queries: Tensor, gallery: Tensor, k: int, *, block_bytes: int
     if block_bytes < 1:
         raise ValueError(f"block_bytes is {block_bytes}, expected 1 or more")
     for name, vectors in (("queries", queries), ("gallery", gallery)):
-        if not vectors.isfinite().all():
-            row = int((~vectors.isfinite()).any(dim=1).nonzero()[0])
+        # In parts: the check makes a copy of what it looks at.
+        finite = torch.cat([part.isfinite().all(dim=1) for part in vectors.split(CHECKED_ROWS)])
+        if not finite.all():
+            row = int((~finite).nonzero()[0])
             raise ValueError(f"row {row} of the {name} is not finite, expected vectors that can be compared")
 
 

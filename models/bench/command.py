@@ -10,7 +10,7 @@ from statistics import median
 import torch
 
 from models.bench.growth import measure_growths
-from models.bench.measure import Workload, compare, describe_machine, time_once
+from models.bench.measure import Workload, compare, describe_machine, measure_peak_flops, time_once
 from models.bench.workloads import NAMES, make_workloads
 from models.checkpoint.load import parse_dtype
 from models.config import load_config, unknown_name
@@ -92,13 +92,14 @@ def run(
         compare(workload, device=order.device, dtype=order.dtype, repeats=order.repeats)
         for workload in _announce(workloads)
     )
+    fastest = max(machine.peak_flops_per_s, measure_peak_flops(order.device, order.dtype))  # before and after
     benchmark = Benchmark(
         name=f"{package}-{order.size}-{machine.dtype}-{order.device.type}",
         command=order.command,
         commit=commit,
         is_dirty=is_dirty,
         started_at=clock.started_at,
-        machine=machine,
+        machine=machine.model_copy(update={"peak_flops_per_s": fastest}),
         comparisons=comparisons,
         growths=tuple(growths),
         facts=facts or {},
