@@ -136,10 +136,7 @@ def forward_flops(
         is_projected: the class tokens are projected.
         has_classes_only: the last layer runs for the class tokens alone.
     """
-    flops = _layer_flops(config, sum(tokens.values()))
-    if has_classes_only:
-        flops += _one_layer_flops(config, sum(tokens.values()), leaving=len(tokens))
-        flops -= _one_layer_flops(config, sum(tokens.values()), leaving=sum(tokens.values()))
+    flops = _layer_flops(config, sum(tokens.values()), leaving=len(tokens) if has_classes_only else None)
     for name, count in tokens.items():
         if name == "audio":
             flops += _position_flops(config, count - 1)
@@ -327,15 +324,15 @@ def _position_kernel(options: Mapping[str, Any]) -> int:
     return max(3, int(options["position_width"]) // int(options["position_depth"]))
 
 
-def _layer_flops(sizes: TransformerSizes, num_tokens: int) -> int:
-    """Count all layers over one sequence: four projections, scores and values, and GeGLU's three products."""
-    return sizes.num_layers * _one_layer_flops(sizes, num_tokens, leaving=num_tokens)
+def _layer_flops(sizes: TransformerSizes, num_tokens: int, *, leaving: int | None = None) -> int:
+    """Count all layers over one sequence: four projections, scores and values, and GeGLU's three products.
 
-
-def _one_layer_flops(sizes: TransformerSizes, num_tokens: int, *, leaving: int) -> int:
-    """Count one layer that some tokens leave: keys and values of all, everything else of these."""
-    dim = sizes.embed_dim
-    return num_tokens * 4 * dim**2 + leaving * (4 * dim**2 + 6 * dim * sizes.ffn_dim + 4 * num_tokens * dim)
+    Of the last layer, keys and values are of all tokens, everything else of those that leave it; None for all.
+    """
+    dim, num_layers = sizes.embed_dim, sizes.num_layers
+    going_on = (num_layers - 1) * num_tokens + (num_tokens if leaving is None else leaving)
+    asking = 4 * dim**2 + 6 * dim * sizes.ffn_dim + 4 * num_tokens * dim
+    return num_layers * num_tokens * 4 * dim**2 + going_on * asking
 
 
 def _position_flops(config: ModelConfig, num_frames: int) -> int:
