@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.batch import move
 from models.config import load_config
 from models.contrast import align
 from models.embedding import find_tokenizer
@@ -30,17 +31,17 @@ def configure(micro_batch: int, *assignments: str) -> StageConfig:
     return load_stage("stage1", "tiny", assignments=(*sizes, *assignments))
 
 
-def build(config: StageConfig) -> Objective:
+def build(config: StageConfig, dtype: torch.dtype = torch.float64) -> Objective:
     objective = build_objective(config)
     with torch.no_grad():  # rows are told apart from the first step on
         for parameter in objective.model.projections.parameters():
             parameter.mul_(10)
     freeze(objective, config.trained)
     spread(objective, objective.encoders, config=config.parallel, world=WORLD)
-    return objective.train()
+    return objective.to(dtype).train()
 
 
-def batches_of(config: StageConfig) -> list[PairBatch]:
+def batches_of(config: StageConfig, dtype: torch.dtype = torch.float64) -> list[PairBatch]:
     draw = torch.Generator().manual_seed(2)
     samples = [
         Sample(
@@ -55,7 +56,8 @@ def batches_of(config: StageConfig) -> list[PairBatch]:
     batcher = Batcher(load_config("tiny"), config.objective, find_tokenizer(2048), config.seed)
     width = config.batch.micro_batch_size
     starts = range(0, BATCH, width)
-    return [batcher.make(samples[first : first + width], step=STEP, first_row=first) for first in starts]
+    batches = (batcher.make(samples[first : first + width], step=STEP, first_row=first) for first in starts)
+    return [move(batch, WORLD.device, dtype=dtype) for batch in batches]
 
 
 def gradients_of(objective: Objective) -> dict[str, Tensor]:
@@ -65,7 +67,7 @@ def gradients_of(objective: Objective) -> dict[str, Tensor]:
 def check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=3e-6, msg=lambda text, name=name: name + text)
+        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12, msg=lambda text, name=name: name + text)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
@@ -140,8 +142,9 @@ def test_half_precision_is_near_and_leaves_gradients_in_float32():
     losses = []
     for dtype in ("float32", "bfloat16"):
         config = configure(4, *ALIGNING, f"parallel.dtype={dtype}")
-        objective = build(config)
-        losses.append(Stepper(objective, config, WORLD).run(batches_of(config), step=STEP).loss)
+        objective = build(config, torch.float32)
+        batches = batches_of(config, torch.float32)
+        losses.append(Stepper(objective, config, WORLD).run(batches, step=STEP).loss)
         assert {value.dtype for value in gradients_of(objective).values()} == {torch.float32}
     assert losses[1] == pytest.approx(losses[0], rel=2e-2)
     assert losses[1] != losses[0]
