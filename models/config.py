@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CONFIG_DIR = Path(__file__).resolve().parent / "configs"
+WIDTHS = ("embed_dim", "ffn_dim", "num_layers")  # what tells one size from another
 
 PositiveInt = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -137,6 +138,15 @@ def load_config(size: str) -> ModelConfig:
     path = CONFIG_DIR / f"{size}.yaml"
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     return ModelConfig.parse({"name": size, **values}, where=path.name)
+
+
+def find_size(widths: Mapping[str, int | None]) -> str | None:
+    """Name the size that has these values of `WIDTHS`; None where there is none."""
+    for size in list_sizes():
+        config = load_config(size)
+        if all(getattr(config, key) == widths.get(key) for key in WIDTHS):
+            return size
+    return None
 
 
 def override(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

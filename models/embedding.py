@@ -14,7 +14,8 @@ from models.batch import move
 from models.checkpoint.describe import describe
 from models.checkpoint.load import load_branches, parse_dtype
 from models.checkpoint.reader import open_checkpoint
-from models.config import list_sizes, load_config, unknown_name
+from models.config import WIDTHS, find_size, list_sizes, load_config, unknown_name
+from models.inference import BATCH_SIZES
 from models.modalities import load_modality
 from models.modalities.audio import SAMPLE_RATE_HZ, mix_channels, resample
 from models.modalities.image import ImageAdapter, ImageSource
@@ -43,7 +44,9 @@ class Embedder:
         self.model = model.eval()
         self.tokenizer = tokenizer
 
-    def embed_text(self, texts: Sequence[str], *, batch_size: int = 32, protocol: str = PROTOCOLS["text"]) -> Tensor:
+    def embed_text(
+        self, texts: Sequence[str], *, batch_size: int = BATCH_SIZES["text"], protocol: str = PROTOCOLS["text"]
+    ) -> Tensor:
         """Embed sentences; (texts, dim) unit vectors, float32, on the CPU.
 
         Args:
@@ -60,7 +63,7 @@ class Embedder:
         decoded = map(load_modality("text").read, texts)
         return self._embed("text", decoded, self.tokenizer, batch_size=batch_size, protocol=protocol)
 
-    def embed_image(self, images: Sequence[ImageSource], *, batch_size: int = 32) -> Tensor:
+    def embed_image(self, images: Sequence[ImageSource], *, batch_size: int = BATCH_SIZES["image"]) -> Tensor:
         """Embed pictures, given as files or opened; (images, dim) unit vectors, float32, on the CPU.
 
         Raises:
@@ -71,7 +74,7 @@ class Embedder:
         size_px = cast("ImageAdapter", self.model.adapters["image"]).image_size_px
         return self._embed("image", map(load_modality("image").read, images), size_px, batch_size=batch_size)
 
-    def embed_audio(self, clips: Sequence[AudioSource], *, batch_size: int = 8) -> Tensor:
+    def embed_audio(self, clips: Sequence[AudioSource], *, batch_size: int = BATCH_SIZES["audio"]) -> Tensor:
         """Embed sounds, given as files or samples; (clips, dim) unit vectors, float32, on the CPU.
 
         Raises:
@@ -206,10 +209,8 @@ def _identify(path: Path) -> tuple[tuple[str, ...], str]:
     """
     with open_checkpoint(path) as checkpoint:
         found = describe(checkpoint)
-    widths = ("embed_dim", "ffn_dim", "num_layers")
-    for size in list_sizes():
-        config = load_config(size)
-        if all(getattr(config, width) == found.sizes.get(width) for width in widths):
-            return tuple(name for name, branch in found.branches.items() if branch.has_projection), size
-    sizes = ", ".join(f"{width} {found.sizes.get(width)}" for width in widths)
-    raise ValueError(f"{path} has {sizes}, which is no size in models/configs ({', '.join(list_sizes())}); add one")
+    size = find_size(found.sizes)
+    if size is None:
+        sizes = ", ".join(f"{width} {found.sizes.get(width)}" for width in WIDTHS)
+        raise ValueError(f"{path} has {sizes}, which is no size in models/configs ({', '.join(list_sizes())}); add one")
+    return tuple(name for name, branch in found.branches.items() if branch.has_projection), size

@@ -4,7 +4,7 @@ From formulas alone: no weights, no device, and torch is not imported.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
@@ -13,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from models.config import ModelConfig, Settings, load_config, unknown_name
+from models.inference import longest_tokens
 from models.training import Recompute
 from pretrain.cost import contrast_flops, count_layer, count_trained, stage_passes, step_flops
 from pretrain.memory import BYTES, GIB, Layout, Workload, count_all, estimate_memory, term_sizes
@@ -24,8 +25,6 @@ GPU_FILE: Final = Path(__file__).resolve().parent / "gpus.yaml"
 GB: Final = 1e9
 SECONDS_PER_DAY: Final = 86_400
 REDUCED_BYTES: Final = 4  # gradients are summed in float32
-MAX_TEXT_TOKENS: Final = 72  # class, 70 tokens, end; models/modalities/text.py
-SAMPLE_RATE_HZ: Final = 16_000  # models/modalities/audio.py
 
 _RECOMPUTED: Final[Mapping[Recompute, str]] = {
     "none": "nothing",
@@ -168,31 +167,6 @@ def build_plan(
     if not plans:
         raise ValueError(_too_large(request))
     return min(plans, key=lambda plan: (-plan.micro_batch_size, plan.step_s, plan.communication_s))
-
-
-def longest_tokens(config: ModelConfig, *, max_duration_s: float, text_tokens: int | None) -> dict[str, int]:
-    """Give the longest sequences of a model's modalities, the class included.
-
-    Raises:
-        ValueError: a modality whose length is not known here.
-    """
-    tokens = {}
-    for name, options in config.modalities.items():
-        if name == "text":
-            tokens[name] = min(text_tokens or MAX_TEXT_TOKENS, int(options["max_positions"]))
-        elif name == "image":
-            tokens[name] = int(options["bias_grid_size"]) ** 2 + 1
-        elif name == "audio":
-            tokens[name] = _count_frames(int(max_duration_s * SAMPLE_RATE_HZ), options["extractor"]) + 1
-        else:
-            raise ValueError(f"no plan for modality {name!r}: its length is not known; expected text, image or audio")
-    return tokens
-
-
-def _count_frames(num_samples: int, extractor: Iterable[tuple[int, int, int]]) -> int:
-    for _, kernel, stride in extractor:
-        num_samples = (num_samples - kernel) // stride + 1
-    return num_samples
 
 
 def _layouts(request: _Request) -> Iterator[Layout]:

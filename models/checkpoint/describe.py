@@ -12,6 +12,8 @@ from models.checkpoint.inert import printable
 from models.checkpoint.names import is_derived
 from models.checkpoint.reader import Checkpoint, TensorInfo
 from models.checkpoint.roles import Part, Role, find_prefix, find_roles, names_of
+from models.config import ModelConfig, find_size, load_config
+from models.inference import BATCH_SIZES, embed_bytes
 from models.layers.position_bias import NUM_CLASS_ROWS
 from models.modalities.image import PATCH_SIZE_PX
 
@@ -34,6 +36,8 @@ class Branch:
     has_projection: bool
     has_type_embedding: bool
     """NLVR2's."""
+    embed_bytes: int | None
+    """What it needs to embed in bfloat16, weights included; None where its size is none of ours."""
     input: dict[str, int]
     """What its tables say about the input: positions, grids, vocabulary."""
 
@@ -81,7 +85,7 @@ def describe(checkpoint: Checkpoint) -> Description:
         num_bytes=sum(info.num_bytes for info in names.values()),
         dtypes=dict(Counter(str(info.dtype).removeprefix("torch.") for info in names.values())),
         sizes=_sizes(shapes, rest),
-        branches=_branches(names, roles, shapes),
+        branches=_branches(names, roles, shapes, size=find_size(_sizes(shapes, rest))),
         head=_head(rest, _sizes(shapes, rest)["embed_dim"]),
         num_decoder_parameters=_count(names, tuple(name for name in decoder if not is_derived(name))),
         names_by_part={part.value: len(found) for part in Part if (found := names_of(roles, part))},
@@ -108,6 +112,7 @@ def to_text(description: Description) -> str:
         ("tensors", f"{description.num_tensors}, {_amounts(description)}"),
         ("sizes", sizes),
         *((name, _branch_text(branch)) for name, branch in description.branches.items()),
+        ("to embed", _needs_text(description.branches)),
         ("head", told),
         ("decoder", _decoder_text(description.num_decoder_parameters)),
         ("names", ", ".join(f"{count} {part}" for part, count in description.names_by_part.items())),
@@ -130,6 +135,11 @@ def _branch_text(branch: Branch) -> str:
         word for word, has in (("final norm", branch.has_final_norm), ("projection", branch.has_projection)) if not has
     ]
     return ", ".join([*given, *(f"no {word}" for word in lacking)])
+
+
+def _needs_text(branches: Mapping[str, Branch]) -> str:
+    needs = [f"{name} {b.embed_bytes / 2**20:,.0f} MiB" for name, b in branches.items() if b.embed_bytes is not None]
+    return f"{', '.join(needs)} in bfloat16, each alone, weights and the largest batch" if needs else "unknown"
 
 
 def _decoder_text(count: int) -> str:
@@ -157,15 +167,19 @@ def _count(names: Mapping[str, TensorInfo], which: tuple[str, ...]) -> int:
     return sum(names[name].num_elements for name in which)
 
 
-def _branches(names: Mapping[str, TensorInfo], roles: Mapping[str, Role], shapes: Shapes) -> dict[str, Branch]:
+def _branches(
+    names: Mapping[str, TensorInfo], roles: Mapping[str, Role], shapes: Shapes, *, size: str | None
+) -> dict[str, Branch]:
     """Describe the modalities whose adapters are there."""
     found = sorted({role.modality for role in roles.values() if role.modality and role.ours.startswith("adapters.")})
     order = [name for name in ("text", "image", "audio") if name in found]
     encoder = {name: role for name, role in roles.items() if role.part is Part.ENCODER and role.ours != "logit_scale"}
     shared = _count(names, tuple(name for name, role in encoder.items() if role.modality is None))
+    config = None if size is None else load_config(size)
     branches = {}
     for modality in [*order, *(name for name in found if name not in order)]:
         own = _count(names, tuple(name for name, role in encoder.items() if role.modality == modality))
+        read = _input(modality, shapes)
         branches[modality] = Branch(
             num_parameters=own + shared,
             num_own_parameters=own,
@@ -173,9 +187,19 @@ def _branches(names: Mapping[str, TensorInfo], roles: Mapping[str, Role], shapes
             has_final_norm=f"encoder.norms.{modality}.weight" in shapes,
             has_projection=f"projections.{modality}.weight" in shapes,
             has_type_embedding=f"adapters.{modality}.type_embedding" in shapes,
-            input=_input(modality, shapes),
+            embed_bytes=_embed_bytes(config, modality, own + shared, grid=read.get("table_grid")),
+            input=read,
         )
     return branches
+
+
+def _embed_bytes(config: ModelConfig | None, modality: str, num_parameters: int, *, grid: int | None) -> int | None:
+    if config is None or modality not in BATCH_SIZES or modality not in config.modalities:
+        return None
+    if grid is not None:
+        options = {**config.modalities[modality], "bias_grid_size": grid}
+        config = config.model_copy(update={"modalities": {**config.modalities, modality: options}})
+    return embed_bytes(config, modality, num_parameters=num_parameters, bytes_per_value=2)
 
 
 def _tables(modality: str, shapes: Shapes) -> str:

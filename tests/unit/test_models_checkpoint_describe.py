@@ -1,6 +1,7 @@
 """A checkpoint is told from its names and shapes: variant, branches, head, resolution, tables, leftovers."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from models.checkpoint.names import published_name
 from models.checkpoint.reader import open_checkpoint
 from models.checkpoint.roles import Part, find_prefix, find_roles
 from models.config import load_config
+from models.inference import embed_bytes
 from models.onepeace import OnePeace
 
 CONFIG = load_config("tiny")
@@ -111,6 +113,24 @@ def test_branches_count_what_they_hold_when_loaded_alone(tmp_path: Path) -> None
         alone = sum(value.numel() for value in our_state(name).values()) - 1  # without the logit scale
         assert branch.num_parameters == alone
         assert (branch.tables, branch.has_final_norm, branch.has_projection) == ("shared", True, True)
+
+
+def test_what_a_branch_needs_to_embed_follows_its_size_and_its_picture(tmp_path: Path) -> None:
+    state = fairseq_state()
+    small = described(tmp_path, state)
+    for name, branch in small.branches.items():
+        counted = embed_bytes(CONFIG, name, num_parameters=branch.num_parameters, bytes_per_value=2)
+        assert branch.embed_bytes == counted > 2 * branch.num_parameters
+    assert f"text {small.branches['text'].embed_bytes / 2**20:,.0f} MiB, image" in to_text(small)
+    state["encoder_wrapper.image_adapter.rel_pos_table_list.0.weight"] = torch.zeros((2 * 6 - 1) ** 2 + 3, 2)
+    assert described(tmp_path, state).branches["image"].embed_bytes > small.branches["image"].embed_bytes
+
+
+def test_what_a_branch_of_an_unknown_size_needs_is_not_told(tmp_path: Path) -> None:
+    state = dict(OnePeace(CONFIG.branch("text", embed_dim=64)).state_dict())
+    unknown = described(tmp_path, state)
+    assert unknown.branches["text"].embed_bytes is None
+    assert re.search(r"^to embed +unknown$", to_text(unknown), re.MULTILINE)
 
 
 def test_tables_norms_and_projections_are_told(tmp_path: Path) -> None:

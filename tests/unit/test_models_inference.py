@@ -9,15 +9,13 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from models.config import load_config
-from models.inference import forward_bytes
+from models.inference import BATCH_SIZES, embed_bytes, forward_bytes, longest_tokens
 from models.modalities.audio import collate
 from models.onepeace import build_model
 from pretrain.cost import count_parameters
-from pretrain.plan import longest_tokens
 
 CARD_BYTES = 16e9
 RESERVE = 0.08  # for the driver and fragmentation; pretrain/plan.py
-BATCHES = {"text": 32, "image": 32, "audio": 8}  # what models/embedding.py takes at once
 BRANCH_PARAMETERS = {"text": 1.592e9, "image": 1.517e9, "audio": 1.533e9}
 
 
@@ -54,7 +52,7 @@ def make_input(name: str, batch: int) -> tuple[Any, int]:
     return waveforms, waveforms.padding_mask.shape[1]
 
 
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("name", BATCH_SIZES)
 def test_each_sample_needs_what_is_counted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     model = build_model(load_config("mini").branch(name), seed=0).eval()
     if name == "audio":  # whole clips at once, as on a GPU
@@ -76,20 +74,23 @@ def need(*names: str) -> float:
     config = load_config("4b").branch(*names)
     tokens = longest_tokens(config, max_duration_s=15.0, text_tokens=None)
     batches = (
-        forward_bytes(config, name, tokens=tokens[name], batch_size=BATCHES[name], bytes_per_value=2) for name in names
+        forward_bytes(config, name, tokens=tokens[name], batch_size=BATCH_SIZES[name], bytes_per_value=2)
+        for name in names
     )
     return 2 * sum(count_parameters(config).values()) + max(batches)
 
 
-@pytest.mark.parametrize("name", BATCHES)
+@pytest.mark.parametrize("name", BATCH_SIZES)
 def test_a_branch_of_the_papers_model_embeds_in_bfloat16_on_16_gb(name: str) -> None:
     weights = 2 * sum(count_parameters(load_config("4b").branch(name)).values())
     assert weights == pytest.approx(2 * BRANCH_PARAMETERS[name], rel=1e-3)
-    assert weights < need(name) < 5e9 < CARD_BYTES * (1 - RESERVE)
+    found = embed_bytes(load_config("4b"), name, num_parameters=weights // 2, bytes_per_value=2)
+    assert found == need(name)
+    assert weights < found < 5e9 < CARD_BYTES * (1 - RESERVE)
 
 
 def test_all_branches_of_the_papers_model_embed_in_bfloat16_on_16_gb() -> None:
     weights = 2 * sum(count_parameters(load_config("4b")).values())
     assert weights == pytest.approx(7.77e9, rel=1e-3)
     assert need("text", "image", "audio") < 9.5e9 < CARD_BYTES * (1 - RESERVE)
-    print({name: f"{need(name) / 1e9:.2f} GB" for name in BATCHES}, f"{need(*BATCHES) / 1e9:.2f} GB")
+    print({name: f"{need(name) / 1e9:.2f} GB" for name in BATCH_SIZES}, f"{need(*BATCH_SIZES) / 1e9:.2f} GB")

@@ -67,7 +67,9 @@ def gradients_of(objective: Objective) -> dict[str, Tensor]:
 def check(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        torch.testing.assert_close(value, expected[name], rtol=1e-9, atol=1e-12, msg=lambda text, name=name: name + text)
+        torch.testing.assert_close(
+            value, expected[name], rtol=1e-9, atol=1e-12, msg=lambda text, name=name: name + text
+        )
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 4])
