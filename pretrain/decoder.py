@@ -1,6 +1,6 @@
 """The light decoder of pretraining: the same encoder with other numbers, mask tokens, and a way in and out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,10 +58,18 @@ class Decoder(nn.Module):
         self.encoder = FusionEncoder(_encoder_config(config, names))
         self.outputs = nn.ModuleDict({name: nn.Linear(width, dim) for name in names})
 
-    def forward(self, seen: Mapping[str, KeptTokens]) -> dict[str, Tensor]:
-        """Give (batch, tokens, dim) for every position of the full sequences, by modality; padding means nothing."""
-        decoded = self.encoder({name: self._fill_in(name, tokens) for name, tokens in seen.items()})
-        return {name: self.outputs[name](tokens.features) for name, tokens in decoded.items()}
+    def forward(self, passes: Sequence[Mapping[str, KeptTokens]]) -> list[dict[str, Tensor]]:
+        """Fill in several masked passes, which go through a layer together.
+
+        Args:
+            passes: by masked pass and modality, what was seen.
+
+        Returns:
+            By pass and modality, (batch, tokens, dim) for every position of the full sequences; padding means nothing.
+        """
+        filled = [{name: self._fill_in(name, tokens) for name, tokens in seen.items()} for seen in passes]
+        decoded = self.encoder.encode([self.encoder.join(tokens) for tokens in filled])
+        return [{name: self.outputs[name](tokens.features) for name, tokens in part.items()} for part in decoded]
 
     def _fill_in(self, name: str, seen: KeptTokens) -> Tokens:
         """Put what was seen at its place and the mask token everywhere else, and add the positions."""

@@ -145,13 +145,12 @@ class Objective(nn.Module):
 
     def decode(self, students: Sequence[Mapping[str, KeptTokens]]) -> dict[str, Tensor]:
         """Fill in what the masked passes did not see; (batch, tokens, dim) by term."""
-        found: dict[str, Tensor] = {}
-        for seen in students:
-            assert self.decoder is not None, "terms need a decoder"
-            names = {self.config.terms[term].modality: term for term in seen}
-            decoded = self.decoder({modality: seen[term] for modality, term in names.items()})
-            found |= {names[modality]: features for modality, features in decoded.items()}
-        return found
+        if not students:
+            return {}
+        assert self.decoder is not None, "terms need a decoder"
+        modalities = {name: term.modality for name, term in self.config.terms.items()}
+        decoded = self.decoder([{modalities[term]: part for term, part in seen.items()} for seen in students])
+        return {term: part[modalities[term]] for seen, part in zip(students, decoded, strict=True) for term in seen}
 
     def _mask(self, terms: Sequence[str], embedded: Mapping[str, Embedded], batch: PairBatch) -> dict[str, Tokens]:
         """Give what one masked pass sees."""

@@ -136,7 +136,7 @@ def test_the_decoders_operations_are_what_torch_counts():
         "image": KeptTokens(torch.randn(2, 4, 32), torch.arange(4).expand(2, 4), torch.ones(2, 17, dtype=torch.bool)),
     }
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        decoder(seen)
+        decoder([seen])
     counted = decoder_flops(sizes, config, {"text": 9, "image": 17}, kept={"text": 5, "image": 4})
     assert 2 * counted == counter.get_total_flops()
 
