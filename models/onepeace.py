@@ -11,6 +11,7 @@ from torch.nn import functional
 from models.batch import Embedded, Shared, Tokens
 from models.config import ModelConfig, unknown_name
 from models.encoder import FusionEncoder
+from models.layers.linear import Linear
 from models.modalities import load_modality
 from models.modalities.base import Adapter
 
@@ -33,7 +34,7 @@ class OnePeace(nn.Module):
         self.encoder = FusionEncoder(config)
         dim = config.embed_dim
         names = config.modalities if config.has_projection else ()
-        self.projections = nn.ModuleDict({name: nn.Linear(dim, dim) for name in names})
+        self.projections = nn.ModuleDict({name: Linear(dim, dim) for name in names})
         if config.has_projection:
             self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / INITIAL_TEMPERATURE)))
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from models.batch import Tokens
 from models.config import ModelConfig
 from models.encoder import FusionEncoder
+from models.layers.linear import Linear
 from models.modalities import load_modality
 from pretrain.config import DecoderConfig
 
@@ -43,7 +44,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         dim, width, names = model.embed_dim, config.embed_dim, tuple(model.modalities)
-        self.inputs = nn.ModuleDict({name: nn.Linear(dim, width) for name in names})
+        self.inputs = nn.ModuleDict({name: Linear(dim, width) for name in names})
         self.mask_tokens = nn.ParameterDict({name: _draw(1, width) for name in names})
         self.cls_embeddings = nn.ParameterDict({name: _draw(1, 1, width) for name in names})
         self.mask_embeddings = nn.ParameterDict(
@@ -56,7 +57,7 @@ class Decoder(nn.Module):
             }
         )
         self.encoder = FusionEncoder(_encoder_config(config, names))
-        self.outputs = nn.ModuleDict({name: nn.Linear(width, dim) for name in names})
+        self.outputs = nn.ModuleDict({name: Linear(width, dim) for name in names})
 
     def forward(self, passes: Sequence[Mapping[str, KeptTokens]]) -> list[dict[str, Tensor]]:
         """Fill in several masked passes, which go through a layer together.

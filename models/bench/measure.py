@@ -1,6 +1,7 @@
 """Times two formulations by turns, and measures what else they cost."""
 
 import gc
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from models.allocator import give_back_memory, keep_freed_memory
+from models.layers.linear import ONEDNN, linear
 from reports.benchmark import Comparison, Machine, Timing
 from reports.provenance import describe_processor, read_versions
 
@@ -33,9 +35,14 @@ def _count_attention_backward(grad: Any, query: Any, key: Any, value: Any, *_: A
     return int(sdpa_backward_flop_count(grad, query, key, value))
 
 
-_CPU_ATTENTION: Final = {  # unknown to the counter
+def _count_linear(x: Any, *_: Any, out_shape: Any, **__: Any) -> int:
+    return int(2 * math.prod(x) * out_shape[-1])
+
+
+_UNKNOWN: Final = {  # to the counter
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _count_attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _count_attention_backward,
+    ONEDNN: _count_linear,
 }
 
 
@@ -123,17 +130,17 @@ def measure_peak_memory(run: Callable[[], Any], device: torch.device) -> int | N
 
 def count_flops(run: Callable[[], Any]) -> float:
     """Count the floating-point operations of matrix products and convolutions that a run executes."""
-    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_UNKNOWN) as counter:
         run()
     return float(counter.get_total_flops())
 
 
 def measure_peak_flops(device: torch.device, dtype: torch.dtype, *, repeats: int = 7) -> float:
-    """Measure the operations a second of a large matrix product."""
+    """Measure the operations a second of a large matrix product, by the library that is the faster at it."""
     side = PEAK_SIDES[device.type]
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    out = torch.empty_like(a)
-    seconds = [time_once(lambda: torch.mm(a, b, out=out), device) for _ in range(repeats)]
+    runs = (lambda: torch.mm(a, b), lambda: linear(a, b))
+    seconds = [time_once(run, device) for run in runs for _ in range(repeats)]
     return 2 * side**3 / min(seconds)
 
 

@@ -66,7 +66,7 @@ def embed(model: OnePeace, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def project(model: OnePeace, name: str, features: Tensor) -> Tensor:
     """Bring the class tokens to where modalities are compared."""
-    return functional.normalize(model.projections[name](features[:, 0]), dim=1)
+    return functional.normalize(run_linear(model.projections[name], features[:, 0]), dim=1)
 
 
 def run_encoder(encoder: FusionEncoder, parts: Mapping[str, Part]) -> dict[str, Tensor]:
@@ -118,9 +118,9 @@ def _run_layer(layer: FusionLayer, x: Tensor, bias: Tensor, spans: Mapping[str, 
 def _attend(attn: SelfAttention, x: Tensor, bias: Tensor) -> Tensor:
     batch, length, dim = x.shape
     heads = attn.num_heads
-    q = functional.linear(x, *_weights(attn, "q_proj")) * (dim // heads) ** -0.5
-    k = functional.linear(x, *_weights(attn, "k_proj"))
-    v = functional.linear(x, *_weights(attn, "v_proj"))
+    q = run_linear(attn.q_proj, x) * (dim // heads) ** -0.5
+    k = run_linear(attn.k_proj, x)
+    v = run_linear(attn.v_proj, x)
     q, k, v = (
         part.view(batch, length, heads, dim // heads).transpose(1, 2).reshape(batch * heads, length, dim // heads)
         for part in (q, k, v)
@@ -128,19 +128,18 @@ def _attend(attn: SelfAttention, x: Tensor, bias: Tensor) -> Tensor:
     scores = torch.bmm(q, k.transpose(1, 2)) + bias.view(batch * heads, length, length)
     weights = functional.softmax(scores, dim=-1, dtype=torch.promote_types(torch.float32, scores.dtype)).to(x.dtype)
     mixed = torch.bmm(weights, v).view(batch, heads, length, dim // heads).transpose(1, 2).reshape(batch, length, dim)
-    out: Tensor = attn.out_proj(attn.inner_norm(mixed))
-    return out
+    return run_linear(attn.out_proj, attn.inner_norm(mixed))
 
 
 def _feed_forward(ffn: FeedForward, x: Tensor) -> Tensor:
-    gate, up = (functional.linear(x, *_weights(ffn, name)) for name in ("gate_proj", "up_proj"))
-    out: Tensor = ffn.down_proj(ffn.inner_norm(functional.gelu(gate) * up))
-    return out
+    gate, up = run_linear(ffn.gate_proj, x), run_linear(ffn.up_proj, x)
+    return run_linear(ffn.down_proj, ffn.inner_norm(functional.gelu(gate) * up))
 
 
-def _weights(module: nn.Module, name: str) -> tuple[Tensor, Tensor | None]:
-    linear = cast("nn.Linear", getattr(module, name))
-    return linear.weight, linear.bias
+def run_linear(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a linear map as torch does, whatever the module makes of it."""
+    linear = cast("nn.Linear", module)
+    return functional.linear(x, linear.weight, linear.bias)
 
 
 def _add(residual: Residual, x: Tensor, branch: Tensor, kept: Tensor | None) -> Tensor:
@@ -186,7 +185,7 @@ def _adapt_audio(adapter: AudioAdapter, clips: Waveforms, kept: Tensor | None) -
         conv, norm = cast("ExtractorBlock", block).conv, cast("ExtractorBlock", block).norm
         x = functional.conv1d(x, conv.weight, conv.bias, stride=conv.stride)
         x = functional.gelu(norm(x.transpose(1, 2)).transpose(1, 2))
-    frames = adapter.extractor_proj(adapter.extractor_norm(x.transpose(1, 2)))
+    frames = run_linear(adapter.extractor_proj, adapter.extractor_norm(x.transpose(1, 2)))
     padding = clips.padding_mask
     biases = _spell_out(adapter.bias, token_buckets(padding.shape[1], adapter.options.bucket_size, x.device), len(x))
     if kept is not None:

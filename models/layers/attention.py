@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from models.layers.linear import Linear
 from models.layers.rows import join, take_rows
 from models.layout import Block, Layout
 
@@ -54,10 +55,10 @@ class SelfAttention(nn.Module):
     def __init__(self, dim: int, num_heads: int, *, has_inner_norm: bool, has_head_scales: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.q_proj = nn.Linear(dim, dim)
-        self.k_proj = nn.Linear(dim, dim, bias=False)
-        self.v_proj = nn.Linear(dim, dim)
-        self.out_proj = nn.Linear(dim, dim)
+        self.q_proj = Linear(dim, dim)
+        self.k_proj = Linear(dim, dim, bias=False)
+        self.v_proj = Linear(dim, dim)
+        self.out_proj = Linear(dim, dim)
         self.inner_norm = nn.LayerNorm(dim) if has_inner_norm else nn.Identity()
         self.head_scales = nn.Parameter(torch.ones(num_heads)) if has_head_scales else None
 

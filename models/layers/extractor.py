@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.layers.linear import linear
+
 PIECE_BYTES = 16 << 20  # of the first convolution's output; half of what a shared cache holds today
 
 
@@ -25,7 +27,7 @@ class ExtractorBlock(nn.Module):
         """Map (batch, length, in_channels) to (batch, shorter length, channels)."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         weight = self.conv.weight.permute(0, 2, 1).flatten(1)
-        return functional.gelu(self.norm(functional.linear(cut_windows(x, kernel, stride), weight, self.conv.bias)))
+        return functional.gelu(self.norm(linear(cut_windows(x, kernel, stride), weight, self.conv.bias)))
 
 
 def cut_windows(x: Tensor, kernel: int, stride: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The GeGLU feed-forward network that every modality has for itself."""
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from models.layers.linear import Linear, gate
 
 
 class FeedForward(nn.Module):
@@ -18,14 +18,13 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, ffn_dim: int, *, has_inner_norm: bool) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(dim, ffn_dim, bias=False)
-        self.up_proj = nn.Linear(dim, ffn_dim, bias=False)
+        self.gate_proj = Linear(dim, ffn_dim, bias=False)
+        self.up_proj = Linear(dim, ffn_dim, bias=False)
         self.inner_norm = nn.LayerNorm(ffn_dim) if has_inner_norm else nn.Identity()
-        self.down_proj = nn.Linear(ffn_dim, dim)
+        self.down_proj = Linear(ffn_dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform each token of (batch, tokens, dim) for itself."""
-        hidden = functional.gelu(self.gate_proj(x))
-        hidden = hidden * self.up_proj(x) if torch.is_grad_enabled() else hidden.mul_(self.up_proj(x))
+        hidden = gate(x, self.gate_proj.weight, self.up_proj.weight)
         out: Tensor = self.down_proj(self.inner_norm(hidden))
         return out

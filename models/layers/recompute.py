@@ -13,11 +13,13 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
+from models.layers.linear import ONEDNN
 from models.training import Recompute
 
 _ATEN: Final = torch.ops.aten
 KEPT_OPERATIONS: Final = frozenset(
     {
+        *([ONEDNN.default] if ONEDNN is not None else []),
         _ATEN.mm.default,
         _ATEN.addmm.default,
         _ATEN.linear.default,

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from models.batch import Embedded, Tokens, Units
 from models.config import ModelConfig, PositiveInt, Settings
 from models.layers.extractor import build_extractor
+from models.layers.linear import Linear
 from models.layers.position_bias import RelativeTables, num_token_rows, token_buckets
 from models.modalities.base import Adapter, Modality
 
@@ -87,7 +88,7 @@ class AudioAdapter(Adapter):
         self.extractor = build_extractor(options.extractor, has_bias=options.has_conv_bias)
         last = options.extractor[-1][0]
         self.extractor_norm = nn.LayerNorm(last)
-        self.extractor_proj = nn.Linear(last, dim)
+        self.extractor_proj = Linear(last, dim)
         kernel = max(3, options.position_width // options.position_depth)
         self.position_convs = nn.ModuleDict(  # numbered from 1, as released
             {

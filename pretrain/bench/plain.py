@@ -70,11 +70,11 @@ def _study(objective: Objective, batch: PairBatch, names: dict[str, str]) -> dic
         for modality in names
     }
     decoded = plain.run_encoder(decoder.encoder, parts)
-    return {name: decoder.outputs[modality](decoded[modality]) for modality, name in names.items()}
+    return {name: plain.run_linear(decoder.outputs[modality], decoded[modality]) for modality, name in names.items()}
 
 
 def _fill_in(decoder: Decoder, name: str, features: Tensor, kept: Tensor, real: Tensor) -> Part:
-    projected = decoder.inputs[name](features)
+    projected = plain.run_linear(decoder.inputs[name], features)
     full = decoder.mask_tokens[name].expand(*real.shape, -1).clone()
     rows, slots = (kept >= 0).nonzero(as_tuple=True)
     full[rows, kept[rows, slots]] = projected[rows, slots]
