@@ -108,8 +108,9 @@ class FusionLayer(nn.Module):
             x, (_, _, index) = take_rows(x, classes), view.choose(0)
         x = self.attn_residual(x, self.attn_output_norm(mixed), index)
         layout, _, index = view.choose(1)
-        normed = self.ffn_norm(_take(x, index))
-        parts = [self.ffn[name](normed[span]) for name, span in layout.spans.items()]
+        counts = layout.counts
+        normed = self.ffn_norm(_take(x, index)).split(list(counts.values()))
+        parts = [self.ffn[name](own) for name, own in zip(counts, normed, strict=True)]
         out: Tensor = self.ffn_residual(x, join(parts), index)
         return out
 
@@ -158,10 +159,10 @@ class FusionEncoder(nn.Module):
         layout, x = self._run(passes, range(len(self.layers)))
         return [
             {
-                name: Tokens(self._final_norm(name, block.unpack(x)), sequence.paddings[name], sequence.biases[name])
-                for name, block in blocks.items()
+                name: Tokens(self._final_norm(name, features), sequence.paddings[name], sequence.biases[name])
+                for name, features in blocks.items()
             }
-            for sequence, blocks in zip(passes, layout.passes, strict=True)
+            for sequence, blocks in zip(passes, layout.unpack(x), strict=True)
         ]
 
     def encode_classes(self, passes: Sequence[Sequenced]) -> list[dict[str, Tensor]]:
@@ -171,9 +172,7 @@ class FusionEncoder(nn.Module):
             By pass and modality, (batch, dim): the class tokens that `encode` gives.
         """
         layout, x = self._run(passes, range(len(self.layers)), has_classes_only=True)
-        return [
-            {name: self._final_norm(name, x[block.rows]) for name, block in blocks.items()} for blocks in layout.passes
-        ]
+        return [{name: self._final_norm(name, rows) for name, rows in blocks.items()} for blocks in layout.split(x)]
 
     def join(self, tokens: Mapping[str, Tokens]) -> Sequenced:
         """Put modalities side by side in the model's order, and draw what drop path leaves out."""
@@ -197,7 +196,7 @@ class FusionEncoder(nn.Module):
     def run_layers(self, sequence: Sequenced, indices: Sequence[int]) -> Tensor:
         """Run some layers over one pass, without the final norm; (batch, tokens, dim), zero where padded."""
         layout, x = self._run([sequence], indices)
-        return join([block.unpack(x) for block in layout.passes[0].values()], dim=1)
+        return join(list(layout.unpack(x)[0].values()), dim=1)
 
     def _run(
         self, passes: Sequence[Sequenced], indices: Sequence[int], *, has_classes_only: bool = False

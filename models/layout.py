@@ -41,17 +41,11 @@ class Block:
         """How many rows there are."""
         return self.batch * self.length if self.places is None else len(self.places)
 
-    @property
-    def rows(self) -> slice:
-        """Where they stand among all."""
-        return slice(self.start, self.start + self.count)
-
     def unpack(self, rows: Tensor) -> Tensor:
-        """Give (batch, length, ...) of all rows, (rows, ...), with zeros for padding."""
-        own = rows[self.rows]
+        """Give (batch, length, ...) of its rows, (rows, ...), with zeros for padding."""
         if self._places_there is not None:
-            own = place_rows(own, self._places_there, self.batch * self.length)
-        return own.view(self.batch, self.length, *rows.shape[1:])
+            rows = place_rows(rows, self._places_there, self.batch * self.length)
+        return rows.view(self.batch, self.length, *rows.shape[1:])
 
     def pack(self, tokens: Tensor) -> Tensor:
         """Give the rows of (batch, length, ...)."""
@@ -92,14 +86,26 @@ class Layout:
     passes: tuple[Mapping[str, Block], ...]
 
     @property
-    def spans(self) -> dict[str, slice]:
-        """By modality, where its rows stand."""
-        found: dict[str, slice] = {}
-        for blocks in self.passes:
-            for name, block in blocks.items():
-                first = found.get(name, block.rows)
-                found[name] = slice(min(first.start, block.start), max(first.stop, block.rows.stop))
-        return dict(sorted(found.items(), key=lambda item: item[1].start))
+    def counts(self) -> dict[str, int]:
+        """By modality, how many rows it has, in the order that they stand in."""
+        found: dict[str, int] = {}
+        for number, name in self.ordered():
+            found[name] = found.get(name, 0) + self.passes[number][name].count
+        return found
+
+    def split(self, rows: Tensor) -> list[dict[str, Tensor]]:
+        """Give by pass and modality its rows of all, (rows, ...); at once, so that gradients come back at once, too."""
+        order = self.ordered()
+        parts = rows.split([self.passes[number][name].count for number, name in order])
+        found = dict(zip(order, parts, strict=True))
+        return [{name: found[number, name] for name in blocks} for number, blocks in enumerate(self.passes)]
+
+    def unpack(self, rows: Tensor) -> list[dict[str, Tensor]]:
+        """Give by pass and modality (batch, length, ...) of all rows, (rows, ...), with zeros for padding."""
+        return [
+            {name: block.unpack(own[name]) for name, block in blocks.items()}
+            for blocks, own in zip(self.passes, self.split(rows), strict=True)
+        ]
 
     def ordered(self) -> list[tuple[int, str]]:
         """Give pass and modality of every block, in the order of their rows."""

@@ -1,6 +1,6 @@
 """Self-attention shared by all modalities, with the Sub-LN norm before its output projection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from models.layers.linear import Linear
 from models.layers.rows import join, take_rows
-from models.layout import Block, Layout
+from models.layout import Layout
 
 EXTRA_CHANNELS = 8  # fused kernels want widths that are multiples of it
 LOWEST_SCORE = -1e30
@@ -87,9 +87,9 @@ class SelfAttention(nn.Module):
             asked, scores = take_rows(rows, index), _ask_classes(layout, scores)
         q, k, v = self.q_proj(asked), self.k_proj(rows), self.v_proj(rows)
         mixed: dict[tuple[int, str], Tensor] = {}
-        for number, blocks in enumerate(asking.passes):
-            keys = layout.passes[number]
-            tokens = self._mix(_unpack(q, blocks), _unpack(k, keys), _unpack(v, keys), scores[number])
+        sequences = zip(_unpack(q, asking), _unpack(k, layout), _unpack(v, layout), strict=True)
+        for (number, blocks), sequence in zip(enumerate(asking.passes), sequences, strict=True):
+            tokens = self._mix(*sequence, scores[number])
             parts = tokens.split([block.length for block in blocks.values()], dim=1)
             for (name, block), part in zip(blocks.items(), parts, strict=True):
                 mixed[number, name] = block.pack(part)
@@ -109,9 +109,9 @@ class SelfAttention(nn.Module):
         return out
 
 
-def _unpack(rows: Tensor, blocks: Mapping[str, Block]) -> Tensor:
-    """Give a pass's sequences, (batch, tokens, dim)."""
-    return join([block.unpack(rows) for block in blocks.values()], dim=1)
+def _unpack(rows: Tensor, layout: Layout) -> list[Tensor]:
+    """Give every pass's sequences, (batch, tokens, dim)."""
+    return [join(list(blocks.values()), dim=1) for blocks in layout.unpack(rows)]
 
 
 def _ask_classes(layout: Layout, scores: Sequence[Scores]) -> list[Scores]:
