@@ -92,6 +92,13 @@ class Comparison(_Frozen):
     """What `difference` must not exceed; a benchmark beyond it is an error, not a result."""
     bound: Positive | None = None
     """What the ratio is wished to stay under."""
+    products_s: Positive | None = None
+    """What matrix products, convolutions and attention take of a run of ours; None where it was not measured."""
+
+    @property
+    def products_ratio(self) -> float | None:
+        """Give the ratio that would be left if nothing else of ours took time; None as `products_s`."""
+        return None if self.products_s is None else self.products_s / self.plain.median_s
 
     @property
     def is_met(self) -> bool | None:

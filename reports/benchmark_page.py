@@ -34,11 +34,11 @@ DIGITS: Final = 4
 EXPLAINED: Final = (
     "A ratio is the median time of ours by that of a plain formulation with the same weights and inputs, run by turns; "
     "below 1 ours is the faster. In brackets are quartiles: of a time those of its repeats, of a ratio those of "
-    "neighbours in time. A bound is what a ratio is wished to stay under; a floor is what it would be if "
-    "the operations that ours executes took place at the peak and nothing else took time. The peak is that of a large "
-    "matrix product, measured in the same run. Memory is what stands above what stood before. A difference is the "
-    "largest one of the outputs, relative to the largest output. An exponent is that of a power law through the "
-    "points.\n"
+    "neighbours in time. A bound is what a ratio is wished to stay under. Products is what it would be if matrix "
+    "products, convolutions and attention took what they take in ours and nothing else took time; a floor, if they "
+    "took place at the peak, besides. The peak is that of a large matrix product, measured in the same run. Memory is "
+    "what stands above what stood before. A difference is the largest one of the outputs, relative to the largest "
+    "output. An exponent is that of a power law through the points.\n"
 )
 
 _OVERVIEW_HEADER: Final = (
@@ -62,14 +62,15 @@ _TIME_HEADER: Final = (
     "ratio [quartiles]",
     "bound",
     "verdict",
+    "products",
     "floor",
     "difference",
     "tolerance",
 )
 _WORK_HEADER: Final = ("name", "formulation", "tokens/s", "GFLOP", "GFLOP/s", "% of peak", "peak memory, MiB")
 _NUMBERS: Final = frozenset(
-    {*_WORK_HEADER[2:], "threads", "bounds met", "bounds not met", "repeats", "bound", "floor", "difference"}
-    | {"tolerance", "exponent", "value"}
+    {*_WORK_HEADER[2:], "threads", "bounds met", "bounds not met", "repeats", "bound", "products", "floor"}
+    | {"difference", "tolerance", "exponent", "value"}
 )
 
 
@@ -193,6 +194,7 @@ def _time_cells(benchmark: Benchmark, one: Comparison) -> list[str]:
         show_ratio(one, digits=3),
         show(one.bound, DIGITS),
         show_verdict(one),
+        show(one.products_ratio),
         show(benchmark.floor(one)),
         show(one.difference),
         show(one.tolerance),

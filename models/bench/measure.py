@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 from models.allocator import give_back_memory, keep_freed_memory
 from models.layers.linear import ONEDNN, linear
@@ -23,6 +24,7 @@ Run = Callable[[], Mapping[str, Tensor]]
 
 SETTLING_S: Final = 3.0
 """Runs shorter than this are repeated untimed at each turn: long ones settle by themselves."""
+PRODUCT_RUNS: Final = 3
 PEAK_SIDES: Final = {"cpu": 2048, "cuda": 8192}
 TOLERANCES: Final = {torch.float32: 1e-4, torch.float64: 1e-9, torch.bfloat16: 0.1}
 
@@ -44,6 +46,15 @@ _UNKNOWN: Final = {  # to the counter
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _count_attention_backward,
     ONEDNN: _count_linear,
 }
+_PRODUCTS: Final = {
+    *flop_registry,
+    *_UNKNOWN,
+    *(
+        getattr(torch.ops.aten, name)
+        for name in ("linear", "matmul", "conv1d", "conv2d", "scaled_dot_product_attention")
+    ),
+}
+"""What does the bulk of the arithmetic; the last ones stand for others where no gradient is asked for."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,8 @@ def compare(workload: Workload, *, device: torch.device, dtype: torch.dtype, rep
     timings = {
         name: _summarise(kept[name], run=run, device=device, tokens=workload.tokens) for name, (run, _) in sides.items()
     }
+    keep_freed_memory()
+    products = [measure_products(workload.ours) for _ in range(PRODUCT_RUNS)] if device.type == "cpu" else []
     return Comparison(
         name=workload.name,
         shape=workload.shape,
@@ -97,6 +110,7 @@ def compare(workload: Workload, *, device: torch.device, dtype: torch.dtype, rep
         difference=difference,
         tolerance=tolerance,
         bound=workload.bound if device.type == "cpu" and dtype == torch.float32 else None,
+        products_s=median(products) if products else None,
     )
 
 
@@ -126,6 +140,30 @@ def measure_peak_memory(run: Callable[[], Any], device: torch.device) -> int | N
         return max(0, _read_status("VmHWM") - before)
     except (OSError, KeyError):
         return None
+
+
+class _ProductClock(TorchDispatchMode):
+    """Adds up what matrix products, convolutions and attention take on a CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seconds = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        start = time.perf_counter()
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in _PRODUCTS:
+            self.seconds += time.perf_counter() - start
+        return result
+
+
+def measure_products(run: Callable[[], Any]) -> float:
+    """Measure in seconds what matrix products, convolutions and attention take of a run on a CPU."""
+    clock = _ProductClock()
+    with clock:
+        run()
+    return clock.seconds
 
 
 def count_flops(run: Callable[[], Any]) -> float:

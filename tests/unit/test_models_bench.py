@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,10 @@ import torch
 
 from models.bench.growth import fit
 from models.bench.inputs import bench_config
-from models.bench.measure import Workload, compare, count_flops
+from models.bench.measure import Workload, compare, count_flops, measure_products
 from models.bench.workloads import NAMES, make_workloads
 from models.cli import main
+from models.layers.linear import Linear
 
 CPU = torch.device("cpu")
 
@@ -57,6 +59,21 @@ def test_operations_are_counted_inside_fused_attention_too() -> None:
     with torch.inference_mode():
         counted = count_flops(lambda: torch.nn.functional.scaled_dot_product_attention(q, q, q))
     assert counted == 2 * 2 * (2 * 3 * 16 * 16 * 8)
+
+
+def test_products_are_timed_and_nothing_else() -> None:
+    a, layer = torch.randn(600, 600), Linear(600, 600)
+
+    def products() -> None:
+        a.mm(a)
+        layer(a).sum().backward()
+
+    assert measure_products(products) > 0
+    with torch.inference_mode():
+        assert measure_products(lambda: torch.nn.functional.linear(a, a)) > 0
+        assert measure_products(lambda: layer(a)) > 0
+    assert measure_products(lambda: (time.sleep(0.01), a.exp(), a + a)) == 0
+    assert compare(make("image forward"), device=CPU, dtype=torch.float32, repeats=2).products_s > 0
 
 
 ONE_AFTER_THE_OTHER = """

@@ -174,6 +174,8 @@ def test_rates_follow_from_the_fields_and_are_none_where_nothing_was_counted() -
     busy = one.model_copy(update={"ours": _timing(one.ours.median_s, flops=benchmark.machine.peak_flops_per_s / 100)})
     assert benchmark.floor(busy) == pytest.approx(0.01 / one.plain.median_s)
     assert benchmark.floor(one.model_copy(update={"ours": _timing(flops=None)})) is None
+    assert one.products_ratio is None
+    assert one.model_copy(update={"products_s": one.plain.median_s / 4}).products_ratio == 0.25
 
 
 @pytest.mark.parametrize(("bound", "is_met"), [(0.8, True), (0.5, False), (0.4, False), (None, None)])

@@ -47,7 +47,7 @@ def _benchmark(**changes: Any) -> Benchmark:
 def folder(tmp_path: Path) -> Path:
     """Two benchmarks and their page."""
     folder = tmp_path / "benchmarks"
-    over = _comparison(ratio=1.25, ours=_timing(0.05), bound=0.9)
+    over = _comparison(ratio=1.25, ours=_timing(0.05), bound=0.9, products_s=0.03)
     write_benchmark(_benchmark(), folder)
     write_benchmark(_benchmark(name="pretrain-tiny", comparisons=(over,)), folder)
     write_page(folder)
@@ -86,7 +86,7 @@ def test_the_page_says_what_was_measured_by_what_and_whether_bounds_are_met(fold
     assert first == ["models-small", "a CPU", "2", "float32", "1", "0", "0.5 to 0.5", *made]
     assert second[4:7] == ["0", "1", "1.25 to 1.25"]
     times = [row for row in _rows(page, "text forward") if "8 texts" in row]
-    assert [row[7] for row in times] == ["met", "not met"]
+    assert [row[7:9] for row in times] == [["met", "—"], ["not met", "0.75"]]
     assert times[0][2:6] == ["20 [18.6, 21.4]", "40 [37.2, 42.8]", "9 / 7", "0.500 [0.457, 0.568]"]
     work = [row for row in _rows(page, "text forward") if "ours" in row]
     assert work[0][2:] == ["850", "2.1", "105", "25", "3"]
@@ -101,7 +101,7 @@ def test_what_stands_in_the_files_cannot_become_html_or_another_cell() -> None:
     assert "\n# heading" not in page
     rows = [line.replace("\\|", "") for line in page.splitlines() if "alert" in line and line.startswith("| ")]
     widths = {len(row.split("|")) for row in rows}
-    assert widths == {12, 13, 9, 4}  # of overview, of times, of work, of facts
+    assert widths == {12, 14, 9, 4}  # of overview, of times, of work, of facts
 
 
 def test_the_plot_is_the_same_each_time_whatever_the_settings_and_names_every_exponent(folder: Path) -> None:
