@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from models.bench.command import Order, run
 from models.bench.growth import fit, measure_bytes
-from pretrain.bench.ranks import STEP_PREFIX
+from pretrain.bench.ranks import SIZE, STEP_PREFIX
 from pretrain.bench.readers import read_all, write_shards
 from pretrain.bench.workloads import NAMES, make_workloads
 from reports.benchmark import Growth
@@ -31,7 +31,7 @@ def _measure_growths(order: Order) -> Iterator[Growth]:
     """Measure a step against ranks, each with a thread and a batch of its own, and memory against data."""
     if order.device.type == "cpu":
         yield fit(
-            "stage1 step, mini", "ranks", _time_ranks, points=RANKS, expected="0 where every rank has a core"
+            f"stage1 step, {SIZE}", "ranks", _time_ranks, points=RANKS, expected="0, and what exchanging shards takes"
         )  # fmt: skip
     yield fit(
         "reading shards", "samples", lambda count: _measure_reader(count, order), points=SAMPLES,

@@ -40,9 +40,13 @@ def make_workloads(
 ) -> Iterator[Workload]:
     """Make the workloads asked for, one at a time."""
     for name in names:
-        stage = name.split()[0]
-        config = load_stage(stage, "4b" if size == "small" else size)
-        yield make_step(name, config, size, has_drop_path="no drop path" not in name).on(device, dtype)
+        stage = find_stage(name.split()[0], size)
+        yield make_step(name, stage, size, has_drop_path="no drop path" not in name).on(device, dtype)
+
+
+def find_stage(stage: str, size: str) -> StageConfig:
+    """Load a stage's config for a size of the benchmark; the small one is trained as the paper's."""
+    return load_stage(stage, "4b" if size == "small" else size)
 
 
 class Step:
