@@ -5,11 +5,12 @@ What carries the tasks out is imported when the command line is read, so that `-
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from models.threads import wait_briefly
 
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_INTERRUPTED = 130
@@ -23,8 +24,7 @@ DOCTOR_HELP = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run tasks; exit codes: 0 done, 1 regression, 2 usage error, 3 not comparable, 4 something is missing."""
-    # Threads that wait by spinning take the cores from everything else that runs: six times slower beside other work.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     args = build_parser().parse_args(argv)
     command = shlex.join(["python", "downstream/run.py", *(sys.argv[1:] if argv is None else argv)])
     from downstream.commands import USER_ERRORS, code_of, run

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.threads import wait_briefly
+
 ROOT = Path(__file__).resolve().parent.parent
 EXIT_DONE, EXIT_USAGE, EXIT_MISSING, EXIT_INTERRUPTED = 0, 2, 4, 130
 EXIT_FAULT = 70  # ours: sysexits' "internal software error"
@@ -18,8 +20,7 @@ EXIT_FAULT = 70  # ours: sysexits' "internal software error"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and give its exit code: 0 done, 2 wrong input or a wrong hash, 4 something is missing."""
     args = _build_parser().parse_args(argv)
-    if args.command != "bench":  # threads that wait by spinning take the cores from everything else that runs
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     args.command_line = shlex.join(["python", "models/run.py", *(sys.argv[1:] if argv is None else argv)])
     try:
         sys.stdout.write(_COMMANDS[args.command](args))

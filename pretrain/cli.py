@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from models.threads import wait_briefly
 from pretrain.stage_names import list_stages
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ EXIT_FAULT = 70  # ours: sysexits' "internal software error"
 def main(argv: Sequence[str] | None = None) -> int:
     """Train, plan or judge; exit codes: 0 done or stopped in order, 2 usage error, 4 something is missing."""
     args = build_parser().parse_args(argv)
-    if args.command != "bench":  # threads that wait by spinning take the cores from everything else that runs
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     args.command_line = shlex.join(["python", "pretrain/run.py", *(sys.argv[1:] if argv is None else argv)])
     command: Callable[[argparse.Namespace], int] = args.run_command
     try:

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: several test runs at once must not starve
-
 import pytest
+
+from models.threads import wait_briefly
+
+wait_briefly()  # before torch
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = Path(os.environ.get("ONEPEACE_GOLDEN", ROOT.parent / "shared" / "golden"))
