@@ -22,8 +22,8 @@ from reports.provenance import describe_processor, read_versions
 Run = Callable[[], Mapping[str, Tensor]]
 """Does the work and gives what it computed, by name."""
 
-SETTLING_S: Final = 3.0
-"""Runs shorter than this are repeated untimed at each turn: long ones settle by themselves."""
+SETTLING_S: Final = 8.0
+"""Runs shorter than this are repeated untimed at each turn, so that each finds memory as it leaves it itself."""
 PRODUCT_RUNS: Final = 3
 PEAK_SIDES: Final = {"cpu": 2048, "cuda": 8192}
 TOLERANCES: Final = {torch.float32: 1e-4, torch.float64: 1e-9, torch.bfloat16: 0.1}
