@@ -24,8 +24,8 @@ demo: $(READY) ## ADE20K on the miniworld, from nothing to a judged number (abou
 	@echo "demo: trains a small model on a self-made miniature of ADE20K and judges it (about 3 minutes on two cores)"
 	@$(PY) downstream/run.py ade20k --profile mini
 
-test: $(READY) ## lint, types and the default tests (about 6 minutes)
-	@echo "test: lint, types, then the default tests (about 6 minutes on two cores)"
+test: $(READY) ## lint, types and the default tests (about 5 minutes)
+	@echo "test: lint, types, then the default tests (about 5 minutes on two cores)"
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check .
 	@$(VENV)/bin/mypy

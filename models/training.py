@@ -69,7 +69,7 @@ class ParallelConfig(Settings):
     """What the backward pass computes again instead of keeping it: `layer` all of a layer, `cheap` all but products
     with weights and attention, `none` nothing."""
     has_compile: bool = False
-    """torch.compile each layer; wants a C++ compiler."""
+    """torch.compile each layer; wants a C++ compiler, and gains nothing on a CPU."""
 
     @model_validator(mode="after")
     def _sees_products(self) -> Self:

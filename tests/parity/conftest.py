@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from models.layers import linear
 from models.modalities.audio import Waveforms
 
 DOUBLE_ATOL = 1e-11  # stored double precision is reproduced within 1e-13 at the sizes at hand
@@ -64,6 +65,20 @@ def find_cases(golden_dir: Path):
         return cases
 
     return find
+
+
+@pytest.fixture(params=["torch", "onednn"])
+def products(request, monkeypatch):
+    """Who computes linear maps: torch, as of small ones, or oneDNN, as of large ones."""
+    real, calls = linear.ONEDNN, []
+    if request.param == "onednn" and real is None:
+        pytest.skip("needs a torch with oneDNN, as the locked one is: run by `make test`")
+    if request.param == "onednn":
+        monkeypatch.setattr(linear, "MIN_ROWS", 1)
+        monkeypatch.setattr(linear, "MIN_WIDTH", 1)
+        monkeypatch.setattr(linear, "ONEDNN", lambda *arguments: calls.append(None) or real(*arguments))
+    yield
+    assert bool(calls) is (request.param == "onednn")
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -54,6 +54,7 @@ def test_embeddings(find_cases, prefix, dtype):
                 case.check(f"{name}_features", vectors)
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("prefix", ["01a", "01b"])
 def test_every_stage_on_the_way(find_cases, prefix):
     for case in find_cases(prefix):

@@ -122,6 +122,7 @@ def test_every_term(find_cases, prefix, dtype):
             case.check(name, value.to(dtype))
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("prefix", SINGLE)
 def test_what_the_terms_are_made_of(find_cases, prefix):
     for case in find_cases(prefix):
@@ -157,6 +158,7 @@ def check_real(case, name, ours, batch) -> None:
     torch.testing.assert_close(ours, stored, rtol=0, atol=atol)
 
 
+@pytest.mark.usefixtures("products")
 @pytest.mark.parametrize("prefix", SINGLE)
 def test_all_gradients(find_cases, prefix):
     for case in find_cases(prefix):
