@@ -146,7 +146,7 @@ class Browser:
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
-        pytest.skip("no Chromium on the path; install one (apt-get install chromium) to look at the report page in it")
+        pytest.skip("no Chromium on the path; with one (apt-get install chromium) `make test-slow` looks at the page")
     running = Browser(program, tmp_path_factory.mktemp("profile"))
     yield running
     running.close()

@@ -23,7 +23,7 @@ def allocate_again() -> int:
     return count_faults() - before
 
 
-@pytest.mark.skipif(not HAS_GLIBC, reason="the C library's own affair elsewhere")
+@pytest.mark.skipif(not HAS_GLIBC, reason="needs Linux with glibc and /proc (.ci/run there has them)")
 def test_kept_memory_is_not_asked_for_again() -> None:
     try:
         assert keep_freed_memory()
