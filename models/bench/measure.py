@@ -49,10 +49,11 @@ _UNKNOWN: Final = {  # to the counter
 _PRODUCTS: Final = {
     *flop_registry,
     *_UNKNOWN,
-    *(
-        getattr(torch.ops.aten, name)
-        for name in ("linear", "matmul", "conv1d", "conv2d", "scaled_dot_product_attention")
-    ),
+    torch.ops.aten.linear,
+    torch.ops.aten.matmul,
+    torch.ops.aten.conv1d,
+    torch.ops.aten.conv2d,
+    torch.ops.aten.scaled_dot_product_attention,
 }
 """What does the bulk of the arithmetic; the last ones stand for others where no gradient is asked for."""
 

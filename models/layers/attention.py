@@ -87,9 +87,9 @@ class SelfAttention(nn.Module):
             asked, scores = take_rows(rows, index), _ask_classes(layout, scores)
         q, k, v = self.q_proj(asked), self.k_proj(rows), self.v_proj(rows)
         mixed: dict[tuple[int, str], Tensor] = {}
-        sequences = zip(_unpack(q, asking), _unpack(k, layout), _unpack(v, layout), strict=True)
-        for (number, blocks), sequence in zip(enumerate(asking.passes), sequences, strict=True):
-            tokens = self._mix(*sequence, scores[number])
+        sequences = zip(_unpack(q, asking), _unpack(k, layout), _unpack(v, layout), scores, strict=True)
+        for number, (blocks, sequence) in enumerate(zip(asking.passes, sequences, strict=True)):
+            tokens = self._mix(*sequence)
             parts = tokens.split([block.length for block in blocks.values()], dim=1)
             for (name, block), part in zip(blocks.items(), parts, strict=True):
                 mixed[number, name] = block.pack(part)
